@@ -1,0 +1,249 @@
+"Every check finds the fault that it is there for, and passes a tree without it"
+import base64, functools, shutil, subprocess
+
+import nbformat, pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import check, constraints, pages
+
+PNG = base64.b64encode(b"\x89PNG" + bytes(60)).decode()
+SETTINGS = (check.ROOT / "settings.ini").read_text()
+
+def picture(data=PNG): return new_output("display_data", {"image/png": data})
+
+def write(path, *sources, outputs=None, tags=None):
+    "A notebook at `path`: text that starts with `# ` is markdown, the last code cell carries `outputs`, the first `tags`"
+    cells = [new_markdown_cell(s) if s.startswith("# ") else new_code_cell(s) for s in sources]
+    for i, c in enumerate(cells): c["id"] = f"{path.stem}-{i}"
+    code = [c for c in cells if c.cell_type == "code"]
+    if code:
+        code[-1].outputs = [picture()] if outputs is None else outputs
+        if tags: code[0].metadata["tags"] = tags
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kernel = {"display_name": "python3", "language": "python", "name": "python3"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+def room(root, name, module, *sources, **kw):
+    write(root / f"nbs/{name}.ipynb", f"# {module}\n> A room", f"#| default_exp {module}", *sources, **kw)
+
+@pytest.fixture
+def tree(tmp_path):
+    "Two rooms, an index, an experiment, a module each"
+    root = tmp_path / "project"
+    room(root, "00_low", "low", "#| export\ndef one(): return 1", "one()")
+    room(root, "01_high", "high", "#| export\nfrom attnattack.low import one", "%time one()")
+    write(root / "nbs/index.ipynb", "# project\n> What it is", "# [low](00_low.ipynb), [top](../LICENSE), [away](https://semver.org)")
+    write(root / "nbs/experiments/try.ipynb", "# try", "steps = 5 # of them\nout = '.'",
+          "open(f'{out}/made', 'w').write('x' * steps)", tags=["parameters"])
+    (root / "nbs/experiments/params").mkdir()
+    (root / "nbs/experiments/params/smoke.yaml").write_text("try: {steps: 2}\n")
+    (root / "attnattack").mkdir()
+    (root / "settings.ini").write_text(SETTINGS)
+    (root / "LICENSE").write_text("free")
+    for name in "__init__", "low", "high": (root / f"attnattack/{name}.py").write_text("")
+    pages.write_readme(root)
+    return root
+
+def only(faults, *words):
+    "There is one fault and it says `words`"
+    assert len(faults) == 1 and all(w in faults[0] for w in words), faults
+
+# ---- the tree as it stands ----
+
+quick = [check.import_order, check.stale_modules, check.sizes_and_outputs, check.links, check.params, check.readme, check.docs]
+
+@pytest.mark.parametrize("f", quick, ids=lambda f: f.__name__)
+def test_sound_tree_passes(tree, f): assert f(tree) == []
+
+@pytest.mark.parametrize("line", ["from attnattack.high import x", "import attnattack.high as h", "from attnattack import high",
+                                  "from .high import x", "def f():\n    from attnattack.high import (\n        x)"])
+def test_import_upward(tree, line):
+    room(tree, "00_low", "low", line)
+    only(check.import_order(tree), "00_low", "attnattack.high", "01_high")
+
+def test_import_of_itself(tree):
+    room(tree, "01_high", "high", "import attnattack.high")
+    only(check.import_order(tree), "01_high")
+
+def test_index_and_experiments_import_anything(tree):
+    write(tree / "nbs/index.ipynb", "import attnattack.high")
+    write(tree / "nbs/experiments/try.ipynb", "from attnattack.high import x")
+    assert check.import_order(tree) == []
+
+def test_import_of_an_experiment(tree):
+    room(tree, "00_low", "low", "import experiments.try_it")
+    only(check.import_order(tree), "00_low", "experiment")
+
+def test_experiment_exports(tree):
+    write(tree / "nbs/experiments/try.ipynb", "#| default_exp tried", "#| export\nx = 1")
+    only(check.import_order(tree), "try.ipynb", "tried")
+
+def test_module_without_notebook(tree):
+    (tree / "attnattack/old.py").write_text("")
+    only(check.stale_modules(tree), "attnattack/old.py", "no notebook")
+
+def test_notebook_without_module(tree):
+    (tree / "attnattack/low.py").unlink()
+    only(check.stale_modules(tree), "attnattack/low.py", "missing", "00_low")
+
+def test_room_without_default_exp(tree):
+    write(tree / "nbs/02_lost.ipynb", "1 + 1")
+    only(check.stale_modules(tree), "02_lost", "default_exp")
+
+def test_heavy_notebook(tree):
+    room(tree, "00_low", "low", "#" * check.NOTEBOOK_BYTES)
+    only(check.sizes_and_outputs(tree), "00_low", "1,000,000")
+
+def test_heavy_picture(tree):
+    room(tree, "00_low", "low", "1", outputs=[picture(base64.b64encode(bytes(check.PICTURE_BYTES + 1)).decode())])
+    only(check.sizes_and_outputs(tree), "00_low", "100,001", "100,000")
+
+def test_error_output(tree):
+    room(tree, "00_low", "low", "1/0", outputs=[picture(), new_output("error", ename="ZeroDivisionError", evalue="division by zero", traceback=[])])
+    only(check.sizes_and_outputs(tree), "00_low", "ZeroDivisionError")
+
+def test_not_executed(tree):
+    room(tree, "00_low", "low", "1", outputs=[])
+    only(check.sizes_and_outputs(tree), "00_low", "executed")
+
+def test_dead_link(tree):
+    room(tree, "00_low", "low", "# [gone](99_gone.ipynb#here), `[code](no_link)` and $a[b](c)$")
+    only(check.links(tree), "00_low", "99_gone.ipynb")
+    (tree / "NOTES.md").write_text("![](lost.png)")
+    assert "NOTES.md: links to lost.png, which is not there" in check.links(tree)
+
+def test_unknown_parameter_experiment_and_missing_smoke(tree):
+    folder = tree / "nbs/experiments/params"
+    (folder / "default.yaml").write_text("try: {stepz: 3}\n")
+    only(check.params(tree), "default.yaml", "try", "stepz")
+    (folder / "default.yaml").write_text("tri: {steps: 3}\n")
+    only(check.params(tree), "default.yaml", "tri")
+    (folder / "default.yaml").unlink()
+    (folder / "smoke.yaml").write_text("")
+    only(check.params(tree), "smoke.yaml", "try")
+
+def test_stale_readme(tree):
+    (tree / "README.md").write_text("old")
+    only(check.readme(tree), "README.md", "make readme")
+
+def test_readme_pictures(tree):
+    write(tree / "nbs/index.ipynb", "# project", "draw()")
+    assert len(check.readme(tree)) == 2   # the text and the picture
+    pages.write_readme(tree)
+    assert check.readme(tree) == [] and check.links(tree) == []
+    (tree / pages.PICTURES / "left_over.png").write_bytes(b"")
+    only(check.readme(tree), "left_over.png")
+
+def test_readme_links_and_hidden_cells(tree):
+    write(tree / "nbs/index.ipynb", "# project\n[a](00_low.ipynb) [b](../LICENSE) [c](https://semver.org) ![d](d.png)",
+          "#| hide\nsecret()", "#| echo\nshown()")
+    text = pages.readme(tree)["README.md"].decode()
+    assert all(s in text for s in ("(nbs/00_low.ipynb)", "(LICENSE)", "(https://semver.org)", "(nbs/d.png)", "shown()"))
+    assert "secret" not in text and "#|" not in text
+
+def test_page_with_dead_link(tree):
+    room(tree, "00_low", "low", "# [gone](gone.ipynb)")
+    only(check.docs(tree), "00_low.html", "gone.html")
+
+def test_pages_lead_to_each_other(tree, tmp_path):
+    assert pages.docs(tree, tmp_path / "out") == 4
+    page = (tmp_path / "out/experiments/try.html").read_text()
+    assert 'href="../index.html"' in page and 'href="../01_high.html"' in page
+
+def test_dependencies(tree):
+    (tree / "pyproject.toml").write_text('[project]\ndependencies = ["nbformat", "yaml-of-mars; python_version < \'3\'"]')
+    pin = f"nbformat=={nbformat.__version__}"
+    (tree / "constraints.txt").write_text(f"# pins\n{pin}\n")
+    assert check.dependencies(tree) == []
+    (tree / "constraints.txt").write_text(f"{pin}9\n")
+    only(check.dependencies(tree), "nbformat", f"{nbformat.__version__} is installed", f"{nbformat.__version__}9 is pinned")
+    (tree / "constraints.txt").write_text("")
+    only(check.dependencies(tree), "nbformat", "not pinned")
+    (tree / "constraints.txt").write_text(f"{pin}\ntorchvision==1.0\n")
+    only(check.dependencies(tree), "torchvision", "not wanted")
+
+def test_closure_reaches_the_indirect(tree):
+    found = constraints.closure([constraints.Requirement("papermill")])
+    assert {"papermill", "nbclient", "traitlets"} <= set(found) and "torch" not in found
+    assert constraints.pin(found["papermill"]).startswith("papermill==")
+
+def test_constraints_of_another_python_are_kept(tree):
+    (tree / "pyproject.toml").write_text('[project]\ndependencies = ["nbformat"]')
+    here, other = sorted(constraints.PYTHONS, key=lambda p: not constraints.Marker(p).evaluate())
+    (tree / "constraints.txt").write_text(f"nbformat==1.0 ; {here}\nnbformat==2.0 ; {other}\n")
+    text = constraints.renewed(tree)
+    assert f"nbformat=={nbformat.__version__} ; {here}" in text and f"nbformat==2.0 ; {other}" in text and "nbformat==1.0" not in text
+
+# ---- what runs something ----
+
+def test_export_and_clean(tree):
+    faults = check.export_clean(tree)
+    assert any("attnattack/low.py" in f for f in faults) and any("attnattack/_modidx.py" in f for f in faults)
+    assert (tree / "attnattack/low.py").read_text() == ""   # the tree itself is as it was
+    for cmd in "nbdev_export", "nbdev_clean": assert check.run(check.BIN / cmd, cwd=tree)[0] == []
+    assert check.export_clean(tree) == []
+    (tree / "attnattack/low.py").open("a").write("by_hand = 1\n")
+    only(check.export_clean(tree), "attnattack/low.py", "nbdev_export")
+
+def test_unclean_notebook(tree):
+    for cmd in "nbdev_export", "nbdev_clean": check.run(check.BIN / cmd, cwd=tree)
+    path = tree / "nbs/00_low.ipynb"
+    path.write_text(path.read_text().replace('"execution_count": null', '"execution_count": 7'))
+    only(check.export_clean(tree), "nbs/00_low.ipynb", "nbdev_clean")
+
+def test_notebook_runs(tree):
+    run = functools.partial(check.notebook, root=tree)
+    room(tree, "00_low", "low", "assert 1 == 1", "#| slow\nassert False", "#| gpu\nassert False")
+    assert run(tree / "nbs/00_low.ipynb") == []
+    room(tree, "00_low", "low", "assert 1 == 2, 'one is not two'")
+    assert "one is not two" in "\n".join(run(tree / "nbs/00_low.ipynb"))
+    only(run(tree / "nbs/02_gone.ipynb")[:1], "02_gone", "did not run it")
+
+def test_experiment_runs_with_its_smoke_parameters(tree):
+    path = tree / "nbs/experiments/try.ipynb"
+    before = sorted(tree.rglob("*"))
+    assert check.experiment(path, tree) == []
+    assert sorted(tree.rglob("*")) == before
+    write(path, "steps = 5", "assert steps == 3, f'steps is {steps}'", tags=["parameters"])
+    assert "steps is 2" in "\n".join(check.experiment(path, tree))
+
+def test_command_that_hangs(tree): only(check.run("sleep", "9", cwd=tree, minutes=.01)[0], "still running", "sleep 9")
+
+def test_a_failing_test_fails_the_step(tree):
+    (tree / "tests").mkdir()
+    (tree / "tests/test_it.py").write_text("def test_it(): assert 'black' == 'white'")
+    assert "'white'" in "\n".join(check.tests(tree))
+
+# ---- the runner ----
+
+def broken(root): raise OSError("disk on fire")
+
+def test_closing_line(capsys, tree):
+    assert check.run_all({"good": lambda root: [], "bad": lambda root: ["a fault"], "broken": broken}, tree) == 2
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "1 passed, 2 failed"
+    assert "a fault" in out and "OSError: disk on fire" in out
+
+def test_exit_codes_and_choice(capsys, tree):
+    assert check.main(["--only", "import-order", "stale-*"], tree) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed"
+    (tree / "attnattack/old.py").write_text("")
+    assert check.main(["--only", "stale-modules"], tree) == 1
+    with pytest.raises(SystemExit) as e: check.main(["--only", "no-such"], tree)
+    assert e.value.code == 2 and "no-such" in capsys.readouterr().err
+
+def test_list_names_every_notebook(capsys, tree):
+    check.main(["--list"], tree)
+    names = capsys.readouterr().out.split()
+    assert {"notebook:00_low", "notebook:index", "experiment:try", "selftest"} <= set(names) and "notebook:try" not in names
+
+# ---- the Makefile ----
+
+def test_make_without_a_fitting_python(tmp_path):
+    for name in "Makefile", "pyproject.toml", "constraints.txt": shutil.copy(check.ROOT / name, tmp_path)
+    done = subprocess.run(["make", "test", "PYTHON=no-such-python"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode and "PYTHON=no-such-python: not a Python of 3.10 or newer" in done.stderr and not (tmp_path / ".venv").exists()
+
+def test_make_prints_its_targets():
+    out = subprocess.run(["make"], cwd=check.ROOT, capture_output=True, text=True, check=True).stdout
+    assert all(f"make {t}" in out for t in ("run", "test", "lab", "docs", "readme", "constraints", "clean"))

@@ -1,0 +1,223 @@
+"""Every check of the project, one after the other, each named, timed and counted.
+
+    python tools/check.py                               all of them
+    python tools/check.py --list                        their names
+    python tools/check.py --only links 'notebook:0*'    some of them
+
+A check is a function from the tree to the list of its faults; an empty list is a pass. None of them writes into the tree."""
+import argparse, ast, base64, fnmatch, functools, os, re, shutil, subprocess, sys, tempfile, time
+from importlib import metadata
+from pathlib import Path
+
+import nbformat, yaml
+from IPython.core.inputtransformer2 import TransformerManager
+
+import constraints, pages
+from pages import notebooks
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+NOTEBOOK_BYTES, PICTURE_BYTES = 1_000_000, 100_000
+UNWANTED = {"torchvision", "opencv-python", "opencv-python-headless", "opencv-contrib-python"}
+
+# ---- the tree ----
+
+def rooms(root):
+    "The numbered notebooks, lowest first"
+    return [p for p in notebooks(root) if p.parent.name == "nbs" and p.name[:2].isdigit()]
+
+def experiments(root): return [p for p in notebooks(root) if p.parent.name == "experiments"]
+
+@functools.lru_cache(maxsize=None)
+def _read(path, mtime): return nbformat.read(path, 4)
+
+def cells(path, kind="code"): return [c for c in _read(path, path.stat().st_mtime_ns).cells if c.cell_type == kind]
+
+def module_of(path):
+    "The module that a notebook exports, if any"
+    found = (re.search(r"^#\|\s*default_exp\s+(\S+)", c.source, re.M) for c in cells(path))
+    return next((m[1] for m in found if m), None)
+
+def code(path):
+    "The notebook's cells as syntax trees"
+    for c in cells(path): yield ast.parse(TransformerManager().transform_cell(c.source), path.name)   # magics become calls
+
+def imports(path):
+    "Dotted names of all that a notebook imports"
+    for node in (n for tree in code(path) for n in ast.walk(tree)):
+        if isinstance(node, ast.Import): yield from (a.name for a in node.names)
+        if isinstance(node, ast.ImportFrom):
+            base = ".".join(filter(None, ["attnattack" if node.level else "", node.module]))
+            yield from ([f"{base}.{a.name}" for a in node.names] if base == "attnattack" else [base])
+
+# ---- checks of the tree as it stands ----
+
+def import_order(root):
+    "Rooms import from rooms with lower numbers only, and nothing imports an experiment"
+    home, faults = {module_of(p): p for p in rooms(root)}, []
+    for path in notebooks(root):
+        for name in imports(path):
+            if "experiments" in name.split("."): faults.append(f"{path.name}: imports {name}, an experiment")
+            room = home.get(name.removeprefix("attnattack.")) if name.startswith("attnattack.") else None
+            if room and path in home.values() and room.name >= path.name:
+                faults.append(f"{path.name}: imports {name} of {room.name}, must import from lower numbers only")
+    return faults + [f"{p.name}: exports {module_of(p)}, an experiment must export nothing" for p in experiments(root) if module_of(p)]
+
+def stale_modules(root):
+    "Every module has its notebook, every room its module"
+    files = {p.relative_to(root / "attnattack").as_posix() for p in (root / "attnattack").rglob("*.py")} - {"__init__.py", "_modidx.py"}
+    wanted, faults = {}, []
+    for p in rooms(root):
+        if module_of(p): wanted[module_of(p).replace(".", "/") + ".py"] = p.name
+        else: faults.append(f"{p.name}: no `#| default_exp`")
+    faults += [f"attnattack/{f}: no notebook exports it" for f in sorted(files - set(wanted))]
+    return faults + [f"attnattack/{f}: missing, {wanted[f]} exports it" for f in sorted(set(wanted) - files)]
+
+def pictures(path):
+    "The sizes in bytes of a notebook's pictures"
+    data = [v for c in cells(path) for o in c.outputs for k, v in o.get("data", {}).items() if k.startswith("image/")]
+    data += [v for k in ("code", "markdown") for c in cells(path, k) for a in c.get("attachments", {}).values() for v in a.values()]
+    return [len(v) if v.lstrip().startswith("<") else len(base64.b64decode(v)) for v in ("".join(d) for d in data)]
+
+def sizes_and_outputs(root):
+    "Notebooks are executed, without errors, under 1 MB, their pictures at most 100 kB each"
+    faults = []
+    for p in notebooks(root):
+        if p.stat().st_size >= NOTEBOOK_BYTES: faults.append(f"{p.name}: {p.stat().st_size:,} bytes, must be under {NOTEBOOK_BYTES:,}")
+        faults += [f"{p.name}: a picture of {n:,} bytes, must be at most {PICTURE_BYTES:,}" for n in pictures(p) if n > PICTURE_BYTES]
+        faults += [f"{p.name}: an output is the error {o.ename}: {o.evalue}" for c in cells(p) for o in c.outputs if o.output_type == "error"]
+        if p.stem != "index" and not pictures(p): faults.append(f"{p.name}: no picture in its outputs, must be executed before it is committed")
+    return faults
+
+def links(root):
+    "Relative links in notebooks and in *.md lead to files"
+    texts = [(p, c.source) for p in notebooks(root) for c in cells(p, "markdown")]
+    texts += [(p, p.read_text()) for d in (root, root / "data", root / "outputs") for p in sorted(d.glob("*.md"))]
+    def targets(text): return pages.LINK.findall(re.sub(r"```.*?```|`[^`\n]*`|\$[^$]*\$", "", text, flags=re.S))
+    found = [(p, to) for p, text in texts for to in targets(text)]
+    return [f"{p.name}: links to {to}, which is not there" for p, to in found if not (p.parent / to.split("#")[0]).exists()]
+
+def readme(root):
+    "README.md is what `make readme` makes"
+    new = pages.readme(root)
+    stale = [n for n, data in new.items() if not (root / n).is_file() or (root / n).read_bytes() != data]
+    extra = [f"{pages.PICTURES}/{p.name}" for p in (root / pages.PICTURES).glob("*") if f"{pages.PICTURES}/{p.name}" not in new]
+    return [f"{n}: not what nbs/index.ipynb makes, run `make readme`" for n in stale + extra]
+
+def docs(root):
+    "Every notebook becomes a page, and the links between pages lead to pages"
+    with tempfile.TemporaryDirectory() as tmp:
+        pages.docs(root, Path(tmp))
+        html = {p: p.read_text() for p in Path(tmp).rglob("*.html")}
+        return [f"{p.name}: links to {to}, which is no page" for p, text in html.items()
+                for to in re.findall(r'href="([^":#]+\.html)', text) if not (p.parent / to).is_file()]
+
+def dependencies(root):
+    "The environment holds the pinned versions, all direct dependencies are pinned, no torchvision, no OpenCV"
+    pinned, installed = constraints.pins(root), {constraints.canonicalize_name(d.name): d.version for d in metadata.distributions()}
+    wanted = {constraints.canonicalize_name(r.name) for r in constraints.direct(root) if constraints.applies(r)}
+    faults = [f"{n}: in pyproject.toml, not pinned in constraints.txt" for n in sorted(wanted - set(pinned))]
+    faults += [f"{n}: not wanted, but pinned or installed" for n in sorted(UNWANTED & {*pinned, *installed})]
+    return faults + [f"{n}: {installed[n]} is installed, {v} is pinned" for n, v in sorted(pinned.items())
+                     if n in installed and installed[n].split("+")[0] != v]
+
+def parameters(path):
+    "The names that an experiment's `parameters` cell sets"
+    trees = [ast.parse(c.source) for c in cells(path) if "parameters" in c.metadata.get("tags", [])]
+    return {n.id for t in trees for n in ast.walk(t) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+def smoke(root):
+    file = root / "nbs/experiments/params/smoke.yaml"
+    return (yaml.safe_load(file.read_text()) or {}) if file.exists() else {}
+
+def params(root):
+    "Parameter files name experiments and parameters that exist, and every experiment has a smoke run"
+    found = {p.stem: p for p in experiments(root)}
+    faults = [f"smoke.yaml: no entry {name}" for name in found if name not in smoke(root)]
+    for file in sorted((root / "nbs/experiments/params").glob("*.yaml")):
+        for name, values in (yaml.safe_load(file.read_text()) or {}).items():
+            if name not in found: faults.append(f"{file.name}: {name} is no experiment")
+            else: faults += [f"{file.name}: {name} has no parameter {k}" for k in sorted(set(values or {}) - parameters(found[name]))]
+    return faults
+
+# ---- checks that run something ----
+
+def run(*cmd, cwd, minutes=20):
+    "A command's faults (none when it exits with 0, else the last lines it printed) and all that it printed"
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PATH": f"{BIN}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try: done = subprocess.run(cmd, cwd=cwd, env=env, timeout=60 * minutes, **pipes)
+    except subprocess.TimeoutExpired: return [f"still running after {minutes} minutes: {' '.join(map(str, cmd))}"], ""
+    return (done.stdout.strip().splitlines()[-60:] or [f"exit code {done.returncode}"]) if done.returncode else [], done.stdout
+
+def export_clean(root):
+    "Exporting and cleaning a copy of the tree changes nothing"
+    def files(d): return {p.relative_to(d).as_posix(): p.read_bytes() for p in [*d.glob("attnattack/**/*.py"), *notebooks(d)]}
+    with tempfile.TemporaryDirectory() as tmp:
+        copy = Path(tmp) / "copy"
+        for name in files(root):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy / name)
+        shutil.copy2(root / "settings.ini", copy)
+        faults = [f for cmd in ("nbdev_export", "nbdev_clean") for f in run(BIN / cmd, cwd=copy)[0]]
+        old, new = files(root), files(copy)
+    changed = sorted(n for n in {*old, *new} if old.get(n) != new.get(n))
+    return faults + [f"{n}: changed by {'nbdev_clean' if n.endswith('.ipynb') else 'nbdev_export'}, run it and commit" for n in changed]
+
+def notebook(path, root):
+    "nbdev runs the notebook, but for its `slow` and `gpu` cells"
+    faults, out = run(BIN / "nbdev_test", "--path", path, "--n_workers", "0", "--do_print", cwd=root)
+    done = f"Starting {path}" in out and "Success." in out   # a path that matches nothing exits with 0
+    return faults or ([] if done else [f"{path.name}: nbdev_test did not run it", *out.splitlines()])
+
+def experiment(path, root):
+    "papermill runs the experiment with its parameters of smoke.yaml, in a folder of its own"
+    with tempfile.TemporaryDirectory() as tmp:
+        values = dict(smoke(root).get(path.stem) or {}) | ({"out": tmp} if "out" in parameters(path) else {})
+        out = f"{tmp}/run.ipynb", "-y", yaml.safe_dump(values), "-k", "python3", "--cwd", tmp, "--no-progress-bar"
+        return run(BIN / "papermill", path, *out, cwd=root)[0]
+
+def selftest(root):
+    "Every module's minimal test, in build order"
+    return run(BIN / "attnattack", "selftest", cwd=root)[0]
+
+def tests(root): return run(sys.executable, "-m", "pytest", "-q", "tests", cwd=root)[0]
+
+# ---- the runner ----
+
+def steps(root):
+    "All checks by name, the quick ones first"
+    checks = [import_order, stale_modules, sizes_and_outputs, links, params, dependencies, readme, docs, export_clean, tests, selftest]
+    found = {f.__name__.replace("_", "-"): f for f in checks}
+    found |= {f"notebook:{p.stem}": functools.partial(notebook, p) for p in notebooks(root) if p not in experiments(root)}
+    return found | {f"experiment:{p.stem}": functools.partial(experiment, p) for p in experiments(root)}
+
+def attempt(check, root):
+    "A check's faults; one that breaks down has found one too"
+    try: return check(root)
+    except Exception as e: return [f"{type(e).__name__}: {e}"]
+
+def run_all(chosen, root):
+    "Run the checks, print a line each and the count; how many failed"
+    failed, begin = 0, time.time()
+    for name, check in chosen.items():
+        print(f"{name:32}", end="", flush=True)
+        start = time.time()
+        faults = attempt(check, root)
+        failed += bool(faults)
+        print(f"{time.time() - start:7.1f} s  {'failed' if faults else 'passed'}", *faults, sep="\n    ", flush=True)
+    print(f"{'total':32}{time.time() - begin:7.1f} s\n{len(chosen) - failed} passed, {failed} failed", flush=True)
+    return failed
+
+def main(argv=None, root=ROOT):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="print the names of the checks")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="run these alone; a name may hold * and ?")
+    args, chosen = parser.parse_args(argv), steps(root)
+    for name in args.only or []:
+        if not fnmatch.filter(chosen, name): parser.error(f"--only {name}: no such check, --list names them")
+    if args.only: chosen = {n: c for n, c in chosen.items() if any(fnmatch.fnmatch(n, o) for o in args.only)}
+    if args.list: return print(*chosen, sep="\n")
+    return int(run_all(chosen, root) > 0)
+
+if __name__ == "__main__": sys.exit(main())
