@@ -101,7 +101,8 @@ def _noise(g, std, *size):
 
 def _places(location):
     "Lowest and highest share of the free room, (x, y) each"
-    return ((0., 0.), (1., 1.)) if location == "uniform" else ((.5, .5),) * 2 if location == "center" else (tuple(map(float, location)),) * 2
+    if location == "uniform": return (0., 0.), (1., 1.)
+    return ((.5, .5) if location == "center" else tuple(map(float, location)),) * 2
 
 # %% ../nbs/09_patch.ipynb #63f12ae4
 def draw(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['to_unit', 'from_unit', 'one_of', 'check_image', 'looks_unit', 'channel_order', 'generator', 'atomic_path', 'cover',
-           'from_pil', 'load_image', 'to_pil', 'save_image', 'show_images']
+           'from_pil', 'open_image', 'load_image', 'to_pil', 'save_image', 'show_images']
 
 # %% ../nbs/00_utils.ipynb #5d3c8056
 from contextlib import contextmanager
@@ -128,16 +128,24 @@ def from_pil(
     a = torch.from_numpy(np.array(im.convert("RGB")))
     return from_unit(a.permute(2, 0, 1)[None].float() / 255)
 
+def open_image(
+    path,                # picture file that Pillow reads, 8 bits a channel
+) -> Image.Image:        # decoded whole, in the file's own mode
+    "Decode a picture file; one that is none is an `OSError` that names it"
+    try:
+        with Image.open(path) as im: im.load()
+    except FileNotFoundError: raise FileNotFoundError(f"{path}: no such file") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+        raise OSError(f"{path}: not a readable image ({e.__class__.__name__}: {e})".split("\n")[0]) from None
+    if im.mode.startswith(("I", "F")): raise OSError(f"{path}: has mode {im.mode}, must have 8 bits a channel")
+    return im
+
 def load_image(
     path,                             # picture file that Pillow reads
     size: tuple | int | None = None,  # (height, width) to cover; None keeps the file's size
 ) -> torch.Tensor:                    # [1, 3, H, W], float32, RGB, [-1, 1]
-    "Read a picture; a file that is none is an `OSError` that names it"
-    try:
-        with Image.open(path) as im: im = im.convert("RGB")
-    except FileNotFoundError: raise FileNotFoundError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        raise OSError(f"{path}: not a readable image ({e.__class__.__name__}: {e})".split("\n")[0]) from None
+    "Read a picture as the diffusion code wants it"
+    im = open_image(path).convert("RGB")
     return from_pil(im if size is None else cover(im, size))
 
 # %% ../nbs/00_utils.ipynb #c037ad58
@@ -172,7 +180,7 @@ def show_images(
     ims = [x if isinstance(x, Image.Image) else to_pil(x) for x in xs]
     rows, cols = -(-len(ims) // cols), min(cols, len(ims))
     height = width * ims[0].height / ims[0].width + (.28 if titles else .04)
-    fig, axs = plt.subplots(rows, cols, figsize=(cols * width, rows * height), squeeze=False, layout="constrained")
+    fig, axs = plt.subplots(rows, cols, figsize=(cols * width, rows * height), squeeze=False, dpi=80, layout="constrained")
     for ax in axs.flat: ax.axis("off")
     for i, (ax, im) in enumerate(zip(axs.flat, ims)):
         ax.imshow(im, cmap=cmap)
