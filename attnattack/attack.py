@@ -41,6 +41,7 @@ class PatchConfig:
     model: str = "tiny-sd"            # diffusion model: registered name, folder or hub name
     classifier: str = "tiny-resnet"   # white-box classifier; several joined by + are attacked together (mean of losses)
     device: str | None = None         # None: a GPU if there is one
+    dtype: str | None = None          # float32, bfloat16, float16; None: float16 on a GPU, else float32
     # frames
     data: str = "offroad"             # "offroad", a RELLIS-3D root, a folder of pictures, or one picture
     split: str = "test"               # of RELLIS-3D
@@ -95,7 +96,8 @@ class PatchConfig:
 def _check_config(c):
     "One line for the first field that is wrong"
     if isinstance(c.scale, list): object.__setattr__(c, "scale", tuple(c.scale))
-    for name, allowed in (("label", LABEL_RULES), ("mode", MODES), ("init", ("grey", "noise")), ("shape", ("square", "rectangle", "round"))):
+    for name, allowed in (("label", LABEL_RULES), ("mode", MODES), ("init", ("grey", "noise")), ("shape", ("square", "rectangle", "round")),
+                          ("dtype", (None, "float32", "bfloat16", "float16"))):
         one_of(getattr(c, name), allowed, name)
     for name in ("n", "patch_size", "n_patches", "eot_samples", "k", "iterations", "batch_size", "accumulate", "height", "width"):
         if getattr(c, name) < 1: raise ValueError(f"{name}: {getattr(c, name)}, must be at least 1")
@@ -240,7 +242,7 @@ class PatchRun:
         self.c, self.accelerator = c, Accelerator(cpu=c.device == "cpu" or not torch.cuda.is_available())
         device = torch.device(c.device) if c.device else self.accelerator.device
         self.classifier = classifier or load_classifiers(c.classifier, device)
-        self.model = model or (load_diffusion(c.model, device) if needs_attention(c) else None)
+        self.model = model or (load_diffusion(c.model, device, c.dtype and getattr(torch, c.dtype)) if needs_attention(c) else None)
         loaded = load_frames(c) if frames is None else (frames, val or frames)
         self.target = None if c.target is None else int(labels(self.classifier, int(c.target) if str(c.target).isdigit() else c.target, 1)[0])
         self.frames, self.val = ([self.known(f) for f in fs] for fs in loaded)
@@ -511,7 +513,7 @@ def with_progress(
     bar.close()
     return done
 
-# %% ../nbs/10_main_loop.ipynb #432a5897
+# %% ../nbs/10_main_loop.ipynb #b2426d43
 def _selftest():
     "A minimal test of this part"
     c = PatchConfig(model="dummy", classifier="dummy", n=2, n_val=1, height=64, width=64, patch_size=16, k=2, iterations=4, accumulate=2,
@@ -521,6 +523,6 @@ def _selftest():
     assert records[-1].updates == 2 and not diagnose(run.trace) and not torch.equal(run.patch, run.start)
     return f"attack: 4 iterations, 2 updates, loss {records[0].loss:.3f} → {records[-1].loss:.3f}"
 
-# %% ../nbs/10_main_loop.ipynb #b2426d43
+# %% ../nbs/10_main_loop.ipynb #dab22416
 #| eval: false
 if __name__ == "__main__": print(_selftest())

@@ -22,7 +22,7 @@ import numpy as np, torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from .utils import cover, from_pil, one_of
+from .utils import cover, from_pil, one_of, open_image
 
 # %% ../nbs/07_data.ipynb #b5296f61
 RELLIS_LABELS = {0: "void", 1: "dirt", 3: "grass", 4: "tree", 5: "pole", 6: "water", 7: "sky", 8: "vehicle", 9: "object", 10: "asphalt",
@@ -550,26 +550,15 @@ def find_list(
     return home/f"{split}.lst"
 
 # %% ../nbs/07_data.ipynb #9e3f8ab6
-def _open(path, mode=None):
-    "A fully decoded Pillow picture; a file that is none is an `OSError` that names it"
-    try:
-        with Image.open(path) as im: im.load()
-        if im.mode[0] in "IF": raise ValueError(f"mode {im.mode}, must have 8 bits a channel")
-        return im.convert(mode) if mode else im
-    except FileNotFoundError: raise FileNotFoundError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
-        raise OSError(f"{path}: not a readable image ({type(e).__name__}: {e})".split("\n")[0]) from None
-
-# %% ../nbs/07_data.ipynb #d63365a1
 def _open_label(path, size):
     "A label image of the given (width, height), its ids checked"
-    im = _open(path)
+    im = open_image(path)
     if im.mode != "L": raise ValueError(f"{path}: mode {im.mode}, a label image must have mode L, one id a pixel")
     if im.size != size: raise ValueError(f"{path}: {im.width} x {im.height}, must be {size[0]} x {size[1]} like its picture")
     check_ids(np.asarray(im), path)
     return im
 
-# %% ../nbs/07_data.ipynb #9c411ef2
+# %% ../nbs/07_data.ipynb #cbd0b2f8
 def _size(size):
     "None, or (height, width)"
     if size is None: return None
@@ -581,7 +570,7 @@ def _fit(im, size, resample=Image.Resampling.LANCZOS):
     "`im` covering `size`, or as it is"
     return im if size is None else cover(im, size, resample)
 
-# %% ../nbs/07_data.ipynb #5b46df8f
+# %% ../nbs/07_data.ipynb #9c411ef2
 def read_frame(
     image,            # picture file
     label=None,       # its label image, or None
@@ -590,13 +579,13 @@ def read_frame(
 ) -> Frame:
     "A frame from its files; box and class belong to the noted object"
     note = note or {}
-    im, name = _open(image, "RGB"), note.get("object")
+    im, name = open_image(image).convert("RGB"), note.get("object")
     ids = None if label is None else np.asarray(_fit(_open_label(label, im.size), _size(size), Image.Resampling.NEAREST))
     box = None if name is None or ids is None else box_of(ids, LABEL_ID[name])
     return Frame(from_pil(_fit(im, _size(size)))[0], None if ids is None else torch.from_numpy(ids.copy()).long(),
                  None if name is None else OBJECTS.index(name), note.get("caption", ""), box, Path(image).stem)
 
-# %% ../nbs/07_data.ipynb #861fec11
+# %% ../nbs/07_data.ipynb #494188e1
 def read_notes(
     path, # captions.json: {frame name: {"caption": ..., "object": one of OBJECTS}}
 ) -> dict:
@@ -610,14 +599,14 @@ def read_notes(
         if note.get("object") is not None: one_of(note["object"], OBJECTS, f"{path}: object of {name}")
     return notes
 
-# %% ../nbs/07_data.ipynb #9c872703
+# %% ../nbs/07_data.ipynb #4c8fed53
 def check_files(lst, line, image, label, require_labels=False):
     "Are the files there that a row of the list `lst` names?"
     if label is None and require_labels: raise ValueError(f"{lst} line {line}: {image} has no label, but labels are required")
     for path in (lst.parent/p for p in (image, label) if p):
         if not path.is_file(): raise FileNotFoundError(f"{path}: no such file ({lst.name} line {line})")
 
-# %% ../nbs/07_data.ipynb #54337447
+# %% ../nbs/07_data.ipynb #9c872703
 def sift(
     rows,     # of (line number, image, label)
     check,    # called with a row; raises where there is something wrong
@@ -632,7 +621,7 @@ def sift(
             skipped.append((row[1], str(e)))
     return good, skipped
 
-# %% ../nbs/07_data.ipynb #c4f62daf
+# %% ../nbs/07_data.ipynb #a041ce50
 class Rellis3D(Dataset):
     "The frames that a RELLIS-3D list names"
     def __init__(self,
@@ -658,7 +647,7 @@ class Rellis3D(Dataset):
     def __getitem__(self, i): return self._read(*self.rows[i])
     def __repr__(self): return f"Rellis3D({self.list}: {len(self)} frames, {len(self.skipped)} skipped)"
 
-# %% ../nbs/07_data.ipynb #3a785bdd
+# %% ../nbs/07_data.ipynb #d2d6de42
 def _most(ids, among, what):
     "The most frequent id (the lowest of equals)"
     ids, n = ids.unique(return_counts=True)
@@ -666,7 +655,7 @@ def _most(ids, among, what):
     if not counts: raise ValueError(f"label: {what} holds only ids {ids.tolist()}, must hold one of {sorted(among)}")
     return max(counts, key=counts.get)
 
-# %% ../nbs/07_data.ipynb #47b86b19
+# %% ../nbs/07_data.ipynb #3a785bdd
 def dominant_class(
     label,       # label map, [H, W]
     among=None,  # ids that count; None: all but void and sky
@@ -674,7 +663,7 @@ def dominant_class(
     "The id that fills most of a frame"
     return _most(torch.as_tensor(label), set(RELLIS_LABELS) - {0, 7} if among is None else set(among), "the frame")
 
-# %% ../nbs/07_data.ipynb #9bf1e001
+# %% ../nbs/07_data.ipynb #47b86b19
 def under(
     label,       # label map, [H, W]
     mask,        # where the patch is, [H, W], bool or in [0, 1]
@@ -686,14 +675,14 @@ def under(
     if not (mask > .5).any(): raise ValueError("mask: empty, must cover at least one pixel")
     return _most(label[mask > .5], set(RELLIS_LABELS) if among is None else set(among), "what lies under the patch")
 
-# %% ../nbs/07_data.ipynb #226a325c
+# %% ../nbs/07_data.ipynb #09027472
 def natural(
     name: str, # a file's name
 ) -> list:
     "A sorting key in which numbers count as numbers"
     return [int(t) if i % 2 else t.lower() for i, t in enumerate(re.split("([0-9]+)", name))]
 
-# %% ../nbs/07_data.ipynb #f1e8b90f
+# %% ../nbs/07_data.ipynb #fcc3c833
 def read_labels(
     path,            # text file, one class number a line
     offset: int = 1, # the number of the first class in the file
@@ -706,7 +695,7 @@ def read_labels(
         labels.append(int(line) - offset)
     return labels
 
-# %% ../nbs/07_data.ipynb #091c15b9
+# %% ../nbs/07_data.ipynb #fa0a309e
 def _load_names(path):
     "What a file of names holds"
     text = _text(path)
@@ -714,7 +703,7 @@ def _load_names(path):
     try: return json.loads(text)
     except json.JSONDecodeError as e: raise ValueError(f"{path}: not JSON ({e})") from None
 
-# %% ../nbs/07_data.ipynb #020566fc
+# %% ../nbs/07_data.ipynb #091c15b9
 def read_names(
     source, # a list, {"0": name, ...}, or a file: .json with either, or text with one name a line
 ) -> list:
@@ -727,7 +716,7 @@ def read_names(
         raise ValueError(f"{what}: must be a list of names, or a table from 0, 1, 2 … to names")
     return [n.strip() for n in names]
 
-# %% ../nbs/07_data.ipynb #bb8fae5c
+# %% ../nbs/07_data.ipynb #55d49625
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 def find_images(
@@ -740,7 +729,7 @@ def find_images(
     if not paths: raise ValueError(f"{folder}: holds no picture, must hold at least one of {' '.join(SUFFIXES)}")
     return sorted(paths, key=lambda p: natural(p.name))
 
-# %% ../nbs/07_data.ipynb #0e405909
+# %% ../nbs/07_data.ipynb #dc88141d
 def check_labels(labels, n, names, file, offset):
     "As many labels as pictures, and a name for each"
     if len(labels) != n: raise ValueError(f"{file}: {len(labels)} labels, must be {n}, one for each picture of the folder")
@@ -748,7 +737,7 @@ def check_labels(labels, n, names, file, offset):
     for line, k in enumerate(labels, 1):
         if k > top: raise ValueError(f"{file} line {line}: class {k + offset} has no name, must be from {offset} to {top + offset}")
 
-# %% ../nbs/07_data.ipynb #7d474653
+# %% ../nbs/07_data.ipynb #0e405909
 class LabelledImages(Dataset):
     "A folder of pictures and, if there are any, their classes and the classes' names"
     def __init__(self,
@@ -766,11 +755,11 @@ class LabelledImages(Dataset):
     def __len__(self): return len(self.paths)
     def __repr__(self): return f"LabelledImages({self.paths[0].parent}: {len(self)} pictures)"
     def __getitem__(self, i):
-        im, k = _fit(_open(self.paths[i], "RGB"), self.size), None if self.labels is None else self.labels[i]
+        im, k = _fit(open_image(self.paths[i]).convert("RGB"), self.size), None if self.labels is None else self.labels[i]
         prompt = "" if k is None or self.names is None else self.names[k]
         return Frame(from_pil(im)[0], target=k, prompt=prompt, name=self.paths[i].name)
 
-# %% ../nbs/07_data.ipynb #fce6e1f2
+# %% ../nbs/07_data.ipynb #48b8417c
 def _selftest():
     "A minimal test of this part"
     data = OffRoad(4, size=64)
@@ -780,6 +769,6 @@ def _selftest():
     assert all(torch.equal(a.image, b.image) and torch.equal(a.label, b.label) and a.box == b.box for a, b in zip(back, data, strict=True))
     return f"data: {len(back)} scenes written and read back, equal in every pixel; {collate(back).prompt[0]!r}"
 
-# %% ../nbs/07_data.ipynb #466149ee
+# %% ../nbs/07_data.ipynb #49c05c39
 #| eval: false
 if __name__ == "__main__": print(_selftest())

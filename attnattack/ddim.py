@@ -48,9 +48,10 @@ def predict_noise(
 ) -> torch.Tensor:         # the model's output, [B, C, h, w]
     "The U-Net's prediction under classifier-free guidance (Ho & Salimans, 2021)"
     if len(emb) != len(z): raise ValueError(f"emb: {len(emb)} prompts for {len(z)} latents, must be as many")
-    if guidance == 0: return model.unet(z, t, **emb.uncond).sample
-    if guidance == 1: return model.unet(z, t, **emb.cond).sample
-    uncond, cond = model.unet(torch.cat([z, z]), t, **emb.both).sample.chunk(2)
+    unet = lambda x, kw: model.unet(x.to(model.dtype), t, **kw).sample.to(z.dtype)
+    if guidance == 0: return unet(z, emb.uncond)
+    if guidance == 1: return unet(z, emb.cond)
+    uncond, cond = unet(torch.cat([z, z]), emb.both).chunk(2)
     return uncond + guidance * (cond - uncond)
 
 # %% ../nbs/02_ddim_reverse.ipynb #5704eb77
@@ -143,7 +144,7 @@ def ddim_denoise(
     with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
         return _last(walk(model, z, down, emb, guidance, checkpoint_steps))
 
-# %% ../nbs/02_ddim_reverse.ipynb #0232b559
+# %% ../nbs/02_ddim_reverse.ipynb #33863c3f
 def _selftest():
     "A minimal test of this part"
     model = dummy_diffusion()
@@ -152,6 +153,6 @@ def _selftest():
     assert (back - z).square().mean() < .1 * z.square().mean()
     return f"ddim: 5 steps up and down change the latent by {(back - z).abs().mean():.4f} on average"
 
-# %% ../nbs/02_ddim_reverse.ipynb #33863c3f
+# %% ../nbs/02_ddim_reverse.ipynb #a4b3febf
 #| eval: false
 if __name__ == "__main__": print(_selftest())

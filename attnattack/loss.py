@@ -71,7 +71,7 @@ class Terms:
     cross: torch.Tensor
     l2: torch.Tensor
     def items(self): return {f.name.rstrip("_"): getattr(self, f.name) for f in fields(self)}
-    def floats(self): return {k: float(v) for k, v in self.items().items()}
+    def floats(self): return {k: float(v.detach()) for k, v in self.items().items()}
     def __str__(self): return "  ".join(f"{k} {v:.4g}" for k, v in self.floats().items())
 
 def total_loss(

@@ -162,16 +162,18 @@ def load_diffusion(
     return _freeze(cls.from_pretrained(source, torch_dtype=dtype, **extra), str(name), device, dtype)
 
 # %% ../nbs/01_models.ipynb #2e5baa2e
+def _wide(dtype): return torch.promote_types(dtype, torch.float32)
+
 def encode(
     model: Diffusion,
     x: torch.Tensor,                          # picture, [B, 3, H, W], [-1, 1], H and W multiples of model.multiple
     generator: torch.Generator | None = None, # draws from the posterior; None takes its mode
-) -> torch.Tensor:                            # latent, [B, C, H/8, W/8]
+) -> torch.Tensor:                            # latent, [B, C, H/8, W/8], float32 or wider
     "A picture's latent, scaled as the U-Net wants it; differentiable (Rombach et al., 2022)"
     check_image(x, multiple=model.multiple)
     cfg, dist = model.vae.config, model.vae.encode(x.to(model.vae.device, model.vae.dtype)).latent_dist
     z = dist.mode() if generator is None else dist.sample(generator)
-    return ((z - (cfg.shift_factor or 0)) * cfg.scaling_factor).to(model.dtype)
+    return (z.to(_wide(model.dtype)) - (cfg.shift_factor or 0)) * cfg.scaling_factor
 
 def decode(
     model: Diffusion,
@@ -179,9 +181,9 @@ def decode(
 ) -> torch.Tensor:   # picture, [B, 3, 8h, 8w], about [-1, 1]: not clipped, so that gradients live
     "The picture of a latent; differentiable"
     cfg = model.vae.config
-    return model.vae.decode((z / cfg.scaling_factor + (cfg.shift_factor or 0)).to(model.vae.dtype)).sample
+    return model.vae.decode((z / cfg.scaling_factor + (cfg.shift_factor or 0)).to(model.vae.dtype)).sample.to(z.dtype)
 
-# %% ../nbs/01_models.ipynb #815840d7
+# %% ../nbs/01_models.ipynb #f1e4a38c
 def _cat(a, b):
     "Two nested dicts of tensors, joined along the batch"
     return {k: _cat(a[k], b[k]) if isinstance(a[k], dict) else torch.cat([a[k], b[k]]) for k in a}
@@ -197,7 +199,7 @@ class Embeddings:
     def both(self): return _cat(self.uncond, self.cond)  # the unconditional half first, as in diffusers
     def with_null(self, null): return replace(self, uncond={**self.uncond, "encoder_hidden_states": null})
 
-# %% ../nbs/01_models.ipynb #b19f2031
+# %% ../nbs/01_models.ipynb #72c66bac
 def _branch(model, text, pooled, size):
     "One branch's keyword arguments for the U-Net"
     if pooled is None: return {"encoder_hidden_states": text}
@@ -220,7 +222,7 @@ def embed(
     size = size or (model.size, model.size)
     return Embeddings(_branch(model, text, pooled, size), _branch(model, null, null_pooled, size), prompts)
 
-# %% ../nbs/01_models.ipynb #2aa41c53
+# %% ../nbs/01_models.ipynb #5babd985
 def token_positions(
     model: Diffusion,
     prompt: str,
@@ -234,7 +236,7 @@ def token_positions(
         if part and ids[i:i+len(part)] == part: return list(range(i, i + len(part)))
     raise ValueError(f"phrase: {phrase!r} is not in the prompt, whose tokens are {tok.convert_ids_to_tokens(ids[1:-1])}")
 
-# %% ../nbs/01_models.ipynb #c61608b1
+# %% ../nbs/01_models.ipynb #d88060d1
 def with_embeddings(f):
     "Let `f(model, ..., emb=...)` also be called with `prompt=` (and `negative=`) in place of `emb=`"
     @wraps(f)
@@ -244,7 +246,7 @@ def with_embeddings(f):
         return f(model, *args, emb=embed(model, prompt, negative), **kw)
     return inner
 
-# %% ../nbs/01_models.ipynb #146232a2
+# %% ../nbs/01_models.ipynb #58c6bb69
 def _selftest():
     "A minimal test of this part"
     model = dummy_diffusion()
@@ -254,6 +256,6 @@ def _selftest():
     assert embed(model, "a log").cond["encoder_hidden_states"].shape[1] == model.tokenizer.model_max_length
     return f"models: dummy encodes {tuple(x.shape)} to {tuple(z.shape)} and decodes it"
 
-# %% ../nbs/01_models.ipynb #58c6bb69
+# %% ../nbs/01_models.ipynb #f1c684fe
 #| eval: false
 if __name__ == "__main__": print(_selftest())

@@ -24,11 +24,13 @@ def experiments() -> dict[str, Path]: # name → notebook
     "The experiments that come with the project"
     return {p.stem: p for p in sorted(EXPERIMENTS.glob("*.ipynb"))}
 
+# %% ../nbs/16_runs.ipynb #d5659458
 def _hint(name, names):
     "What may have been meant by `name`"
     near = difflib.get_close_matches(name, names, 3, .65)
     return f"did you mean {' or '.join(near)}?" if near else f"there is {', '.join(names) or 'none'}"
 
+# %% ../nbs/16_runs.ipynb #57ce0a31
 def notebook_of(
     experiment, # name, or path of a notebook (ends in .ipynb)
 ) -> Path:
@@ -41,9 +43,10 @@ def notebook_of(
     if str(experiment) not in found: raise ValueError(f"experiment: no {experiment}, {_hint(str(experiment), list(found))}")
     return found[str(experiment)]
 
-# %% ../nbs/16_runs.ipynb #39dda13b
+# %% ../nbs/16_runs.ipynb #4b5465e8
 TYPES = dict(int=int, float=float, str=str, bool=bool, list=list, tuple=list, dict=dict, NoneType=type(None)) | {"None": type(None)}
 
+# %% ../nbs/16_runs.ipynb #e2fb74e8
 @dataclass(frozen=True)
 class Parameter:
     "A parameter of an experiment"
@@ -54,12 +57,14 @@ class Parameter:
     @property
     def must(self): return " or ".join(dict.fromkeys("None" if t is type(None) else t.__name__ for t in self.types))
 
+# %% ../nbs/16_runs.ipynb #1d98fc0d
 def _types(default, hint):
     "The types that fit, from an annotation or else from the default"
     if hint is None: return () if default is None else (list if isinstance(default, tuple) else type(default),)
     names = [n.strip() for n in re.sub(r"\[[^\[\]]*\]", "", ast.unparse(hint)).split("|")]
     return tuple(TYPES[n] for n in names) if all(n in TYPES for n in names) else ()
 
+# %% ../nbs/16_runs.ipynb #af7769a5
 def _parameter(node, comments):
     "The parameter that a statement sets, or None"
     target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
@@ -68,7 +73,7 @@ def _parameter(node, comments):
     except ValueError: raise ValueError(f"{target.id}: its default {ast.unparse(node.value)} must be a plain literal") from None
     return Parameter(target.id, default, _types(default, getattr(node, "annotation", None)), comments.get(node.end_lineno, ""))
 
-# %% ../nbs/16_runs.ipynb #5852aafe
+# %% ../nbs/16_runs.ipynb #ce131477
 def _sources(notebook, tag=None):
     "The code cells of a notebook, those with `tag` if one is given"
     try: cells = json.loads(Path(notebook).read_text("utf-8"))["cells"]
@@ -80,6 +85,7 @@ def _comments(source):
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
 
+# %% ../nbs/16_runs.ipynb #7dc70884
 def parameters_of(
     notebook,                # path
 ) -> dict[str, Parameter]:   # by name, in the notebook's order
@@ -89,7 +95,7 @@ def parameters_of(
     except (SyntaxError, tokenize.TokenError) as e: raise ValueError(f"{notebook}: its parameters cell is not plain Python ({e})") from None
     return {p.name: p for n in nodes if (p := _parameter(n, comments))}
 
-# %% ../nbs/16_runs.ipynb #7dc70884
+# %% ../nbs/16_runs.ipynb #10af9d01
 def _from_text(text, types):
     "Text as YAML, or as it is where that is no plain value"
     try: value = yaml.safe_load(text)
@@ -99,6 +105,7 @@ def _from_text(text, types):
         except ValueError: return text
     return value if type(value) in TYPES.values() else text
 
+# %% ../nbs/16_runs.ipynb #6c9c8f98
 def _convert(value, p):
     "`value` as parameter `p` wants it"
     v = list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
@@ -108,6 +115,7 @@ def _convert(value, p):
     if p.types and type(v) not in p.types: raise ValueError(f"{p.name}: {value!r} is of type {type(v).__name__}, must be {p.must}")
     return v
 
+# %% ../nbs/16_runs.ipynb #e7616d04
 def check_parameters(
     given: dict, # name → value; text is read as YAML where the parameter is not text
     known: dict, # name → `Parameter`
@@ -117,7 +125,7 @@ def check_parameters(
         if name not in known: raise ValueError(f"{name}: no such parameter, {_hint(str(name), list(known))}")
     return {name: _convert(value, known[name]) for name, value in given.items()}
 
-# %% ../nbs/16_runs.ipynb #a294eeff
+# %% ../nbs/16_runs.ipynb #18e331fd
 def read_parameters(
     file,            # YAML: parameters, or an entry for each experiment with its parameters
     experiment: str, # name
@@ -132,7 +140,7 @@ def read_parameters(
     if not isinstance(data, dict): raise ValueError(f"{file}: holds a {type(data).__name__}, must hold names and values of parameters")
     return data
 
-# %% ../nbs/16_runs.ipynb #10af9d01
+# %% ../nbs/16_runs.ipynb #f1bf9784
 def run_id(
     notebook,     # path
     values: dict, # all its parameters
@@ -141,7 +149,7 @@ def run_id(
     what = [Path(notebook).stem, {k: v for k, v in values.items() if k != "out"}, _sources(notebook), __version__]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:10]
 
-# %% ../nbs/16_runs.ipynb #6a78e212
+# %% ../nbs/16_runs.ipynb #2a282f12
 PACKAGES = "torch diffusers transformers accelerate kornia numpy papermill".split()
 
 def _git(*args):
@@ -150,6 +158,7 @@ def _git(*args):
     except OSError: return ""
     return "" if done.returncode else done.stdout.strip()
 
+# %% ../nbs/16_runs.ipynb #d68bf24c
 def code_state() -> dict: # commit (None outside of a clone), dirty
     "Which code this is"
     if not _git("ls-files", "__init__.py"): return dict(commit=None, dirty=None)
@@ -160,6 +169,7 @@ def versions() -> dict: # package → version
     own = dict(python=platform.python_version(), attnattack=__version__)
     return own | {p: metadata.version(p) for p in PACKAGES if find_spec(p)}
 
+# %% ../nbs/16_runs.ipynb #5d297f51
 def hardware(
     values: dict, # the run's parameters
 ) -> dict:        # device, dtype (None: the model's own), threads
@@ -168,7 +178,7 @@ def hardware(
     device = values.get("device") or ("cuda" if torch.cuda.is_available() else "cpu")
     return dict(device=device, dtype=values.get("dtype"), threads=torch.get_num_threads())
 
-# %% ../nbs/16_runs.ipynb #e7511fa7
+# %% ../nbs/16_runs.ipynb #59a3bf08
 def _papermill():
     "papermill, or an error that says what to install"
     if missing := [p for p in ("papermill", "ipykernel") if not find_spec(p)]:
@@ -177,15 +187,24 @@ def _papermill():
     logging.getLogger("papermill").setLevel(logging.ERROR) # it warns of parameters whose annotations it cannot read
     return papermill
 
+# %% ../nbs/16_runs.ipynb #5c62da82
 def _this_python():
     "A kernel manager for this very Python, with this very package"
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    spec = KernelSpec(**get_kernel_dict() | {"env": {"PYTHONPATH": path}})
+    spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]) | {"env": {"PYTHONPATH": path}}) # it reports its own end as an error
     return type("ThisPython", (AsyncKernelManager,), {"kernel_spec": property(lambda self: spec)})
 
+# %% ../nbs/16_runs.ipynb #f3c03b8a
+def _encrypted():
+    "Settings that let the kernel's messages be encrypted, where ZeroMQ can"
+    import zmq
+    from traitlets.config import Config
+    return Config(KernelManager=dict(transport_encryption="auto")) if zmq.has("curve") else Config()
+
+# %% ../nbs/16_runs.ipynb #4e92c93b
 class _Aside:
     "A stream for the notebook's output that makes room for papermill's bar"
     def __init__(self, file): self.file = file
@@ -195,19 +214,22 @@ class _Aside:
         with tqdm.external_write_mode(file=self.file): self.file.write(text)
     def flush(self): self.file.flush()
 
-# %% ../nbs/16_runs.ipynb #45851a0a
+# %% ../nbs/16_runs.ipynb #5286bafc
 def _papermill_run(notebook, values, to):
     "Execute `notebook` with papermill and write it to `to`"
     plain = lambda p: str(p).replace("{", "{{").replace("}", "}}") # papermill formats paths
     bar = dict(desc=notebook.stem, disable=None, file=sys.stderr)
-    _papermill().execute_notebook(plain(notebook), plain(to), values, kernel_name="python3", language="python", progress_bar=bar,
-        kernel_manager_class=_this_python(), stdout_file=_Aside(sys.stdout), stderr_file=_Aside(sys.stderr))
+    kernel = dict(kernel_name="python3", language="python", kernel_manager_class=_this_python(), config=_encrypted())
+    streams = dict(stdout_file=_Aside(sys.stdout), stderr_file=_Aside(sys.stderr))
+    _papermill().execute_notebook(plain(notebook), plain(to), values, progress_bar=bar, **kernel, **streams)
 
+# %% ../nbs/16_runs.ipynb #46d70a34
 def _why(e):
     "One line about why papermill stopped"
     if not hasattr(e, "ename"): return "the kernel died (out of memory?)"
     return f"cell [{e.exec_count}] failed with {e.ename}: {(str(e.evalue).splitlines() or [''])[0]}"
 
+# %% ../nbs/16_runs.ipynb #41c82387
 def _execute(notebook, values, folder):
     "Run `notebook`: what ran is `run.ipynb` in `folder`, or `failed.ipynb`"
     from attnattack.utils import atomic_path
@@ -219,13 +241,14 @@ def _execute(notebook, values, folder):
             os.replace(tmp, failed)
             raise RuntimeError(f"{notebook.stem}: {_why(e)}; see {failed}") from None
 
-# %% ../nbs/16_runs.ipynb #ffc8b2a2
+# %% ../nbs/16_runs.ipynb #1f35bece
 @dataclass(frozen=True)
 class Finished:
     "A finished run"
     folder: Path
     fresh: bool # False: it was there already
 
+# %% ../nbs/16_runs.ipynb #bdc77ab0
 def _values(notebook, params, file):
     "All parameters of a run but `out`"
     known = parameters_of(notebook)
@@ -234,6 +257,7 @@ def _values(notebook, params, file):
     values = {p.name: p.default for p in known.values()} | check_parameters(given | (params or {}), known)
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k != "out"}, "out" in known
 
+# %% ../nbs/16_runs.ipynb #4bcf2da4
 def _is_finished(folder, id):
     "Is the run `id` finished in `folder`?"
     if not all((folder/f).is_file() for f in ("run.ipynb", "manifest.json")): return False
@@ -245,7 +269,7 @@ def _write(path, text):
     from attnattack.utils import atomic_path
     with atomic_path(path) as tmp: tmp.write_text(text, "utf-8")
 
-# %% ../nbs/16_runs.ipynb #a938627d
+# %% ../nbs/16_runs.ipynb #fb81324f
 def _now(): return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 def _start(folder, values):
@@ -254,12 +278,14 @@ def _start(folder, values):
     for name in ("manifest.json", "run.ipynb", "failed.ipynb"): (folder/name).unlink(missing_ok=True)
     return dict(start=_now(), **code_state()), time.time()
 
+# %% ../nbs/16_runs.ipynb #e4b28e5a
 def _finish(folder, notebook, id, values, begun, t0):
     "The manifest: written last, it says that the run is finished"
     seeds = {k: v for k, v in values.items() if "seed" in k}
     record = dict(experiment=notebook.stem, id=id, **begun, end=_now(), seconds=round(time.time() - t0, 1), **hardware(values), seeds=seeds)
     _write(folder/"manifest.json", json.dumps(record | dict(versions=versions()), indent=1) + "\n")
 
+# %% ../nbs/16_runs.ipynb #69ca3b4d
 def run(
     experiment,               # name, or path of a notebook
     params: dict | None = None, # name → value, over the file's
@@ -279,7 +305,7 @@ def run(
     _finish(folder, notebook, id, values, *begun)
     return Finished(folder, True)
 
-# %% ../nbs/16_runs.ipynb #1a16232c
+# %% ../nbs/16_runs.ipynb #3bb502fd
 def _demo(folder):
     "A notebook that adds two numbers"
     empty = dict(cell_type="code", execution_count=None, outputs=[])
@@ -289,6 +315,7 @@ def _demo(folder):
     path.write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
     return path
 
+# %% ../nbs/16_runs.ipynb #90845d27
 def _selftest():
     "A minimal test of this part"
     import tempfile
@@ -298,6 +325,6 @@ def _selftest():
     assert result == "3.0" and first.fresh and not again.fresh
     return "runs: a notebook executed by this Python, found again the second time"
 
-# %% ../nbs/16_runs.ipynb #82e4e67f
+# %% ../nbs/16_runs.ipynb #e1a12a8d
 #| eval: false
 if __name__ == "__main__": print(_selftest())

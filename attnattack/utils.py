@@ -180,7 +180,7 @@ def show_images(
     ims = [x if isinstance(x, Image.Image) else to_pil(x) for x in xs]
     rows, cols = -(-len(ims) // cols), min(cols, len(ims))
     height = width * ims[0].height / ims[0].width + (.28 if titles else .04)
-    fig, axs = plt.subplots(rows, cols, figsize=(cols * width, rows * height), squeeze=False, dpi=80, layout="constrained")
+    fig, axs = plt.subplots(rows, cols, figsize=(cols * width, rows * height), squeeze=False, dpi=72, layout="constrained")
     for ax in axs.flat: ax.axis("off")
     for i, (ax, im) in enumerate(zip(axs.flat, ims)):
         ax.imshow(im, cmap=cmap)
