@@ -84,6 +84,7 @@ class PatchConfig:
     # training
     iterations: int = 400             # backward passes
     batch_size: int = 1               # frames in one of them
+    attend: int = 0                   # frames of a batch that pass through the diffusion model as well (they cost most); 0: all
     accumulate: int = 10              # K
     lr: float = .03                   # Adam's, on a patch in [-1, 1]
     seed: int = 0                     # of order, EOT draws and VAE samples
@@ -271,7 +272,7 @@ class PatchRun:
 @contextmanager
 def attached(run, known):
     "References of these frames, then the hijack for one iteration; without attention terms nothing is touched"
-    for k in known: run.prepare(k)
+    for k in known[:run.c.attend or None]: run.prepare(k)
     with hijacked(run.model.unet, capture_of(run.c)) if needs_attention(run.c) else nullcontext() as h:
         run.store = h.store if h else {}
         yield
@@ -293,7 +294,7 @@ def iteration_terms(
         known = [replace(k, y=frame_class(k.frame, "under_patch", run.classifier, m[0].cpu())) for k, m in zip(known, mask)]
     y = [run.target if run.target is not None else k.y for k in known]
     ce = run.classifier.loss(to_unit(x.clamp(-1, 1)), y)
-    pairs = [_attend(run, k, x[i:i+1].clamp(-1, 1)) for i, k in enumerate(known)]
+    pairs = [_attend(run, k, x[i:i+1].clamp(-1, 1)) for i, k in enumerate(known[:c.attend or None])]
     l_self, l_cross = (torch.stack(t).mean() for t in zip(*pairs))
     return Terms(ce, l_self, l_cross, l2_loss(run.patch, run.start))
 
@@ -513,7 +514,7 @@ def with_progress(
     bar.close()
     return done
 
-# %% ../nbs/10_main_loop.ipynb #b2426d43
+# %% ../nbs/10_main_loop.ipynb #dab22416
 def _selftest():
     "A minimal test of this part"
     c = PatchConfig(model="dummy", classifier="dummy", n=2, n_val=1, height=64, width=64, patch_size=16, k=2, iterations=4, accumulate=2,
@@ -523,6 +524,6 @@ def _selftest():
     assert records[-1].updates == 2 and not diagnose(run.trace) and not torch.equal(run.patch, run.start)
     return f"attack: 4 iterations, 2 updates, loss {records[0].loss:.3f} → {records[-1].loss:.3f}"
 
-# %% ../nbs/10_main_loop.ipynb #dab22416
+# %% ../nbs/10_main_loop.ipynb #5fae8824
 #| eval: false
 if __name__ == "__main__": print(_selftest())

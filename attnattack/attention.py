@@ -65,7 +65,7 @@ def trace_maps(
 # %% ../nbs/04_attention_map.ipynb #fe12db49
 class Table(list):
     "Rows that Jupyter shows as a table"
-    def __init__(self, rows, **columns): super().__init__(rows); self.columns = columns
+    def __init__(self, rows, /, **columns): super().__init__(rows); self.columns = columns
     def _cells(self): return [[str(f(r)) for f in self.columns.values()] for r in self]
     def _repr_markdown_(self):
         line = lambda cells: "| " + " | ".join(cells) + " |"
@@ -137,7 +137,7 @@ def overlay(
     heat = torch.from_numpy(matplotlib.colormaps[cmap](a.cpu().numpy())[..., :3]).float().permute(2, 0, 1)
     return to_pil((1 - strength) * x.cpu() + strength * (heat * 2 - 1))
 
-# %% ../nbs/04_attention_map.ipynb #3df58898
+# %% ../nbs/04_attention_map.ipynb #b90ca267
 def _selftest():
     "A minimal test of this part"
     from attnattack.models import dummy_diffusion
@@ -147,6 +147,6 @@ def _selftest():
     assert torch.allclose(a.sum(-1), torch.ones(1, 16))
     return f"attention: {len(rows)} maps traced, rows of the averaged map sum to {a.sum(-1).mean():.4f}"
 
-# %% ../nbs/04_attention_map.ipynb #b90ca267
+# %% ../nbs/04_attention_map.ipynb #313626cb
 #| eval: false
 if __name__ == "__main__": print(_selftest())

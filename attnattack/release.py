@@ -28,7 +28,7 @@ def release(
     h.store.clear()
     assert_released(h.net)
 
-# %% ../nbs/05_release.ipynb #2f2ca7bd
+# %% ../nbs/05_release.ipynb #6c28e62f
 @contextmanager
 def hijacked(
     net: torch.nn.Module,         # the U-Net
@@ -40,7 +40,7 @@ def hijacked(
     try: yield h
     finally: release(h)
 
-# %% ../nbs/05_release.ipynb #36a80c47
+# %% ../nbs/05_release.ipynb #6513989d
 def _selftest():
     "A minimal test of this part"
     from attnattack.models import dummy_diffusion, embed
@@ -52,6 +52,6 @@ def _selftest():
         assert torch.equal(model.unet(z, 51, **emb.cond).sample, before)
     return "release: after the hijack the output is bit-equal to the one before"
 
-# %% ../nbs/05_release.ipynb #29dce268
+# %% ../nbs/05_release.ipynb #98da6b9b
 #| eval: false
 if __name__ == "__main__": print(_selftest())
