@@ -38,7 +38,7 @@ def title(path):
 def readme(root):
     "README.md and its pictures: path to content"
     nb = relink(visible(root / "nbs/index.ipynb"), lambda to: posixpath.normpath("nbs/" + to))
-    body, res = MarkdownExporter().from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "README"})
+    body, res = MarkdownExporter(exclude_input=True).from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "README"})
     body = re.sub(r"\n{3,}", "\n\n", body).strip() + "\n"
     return {"README.md": body.encode(), **res.get("outputs", {})}
 
