@@ -134,12 +134,12 @@ def test_readme_pictures(tree):
     (tree / pages.PICTURES / "left_over.png").write_bytes(b"")
     only(check.readme(tree), "left_over.png")
 
-def test_readme_links_and_hidden_cells(tree):
+def test_readme_shows_links_and_outputs_but_no_code(tree):
     write(tree / "nbs/index.ipynb", "# project\n[a](00_low.ipynb) [b](../LICENSE) [c](https://semver.org) ![d](d.png)",
-          "#| hide\nsecret()", "#| echo\nshown()")
+          "#| hide\nsecret()", "drawn()")
     text = pages.readme(tree)["README.md"].decode()
-    assert all(s in text for s in ("(nbs/00_low.ipynb)", "(LICENSE)", "(https://semver.org)", "(nbs/d.png)", "shown()"))
-    assert "secret" not in text and "#|" not in text
+    assert all(s in text for s in ("(nbs/00_low.ipynb)", "(LICENSE)", "(https://semver.org)", "(nbs/d.png)", "![png](README_files/"))
+    assert not any(s in text for s in ("secret", "drawn", "#|"))
 
 def test_page_with_dead_link(tree):
     room(tree, "00_low", "low", "# [gone](gone.ipynb)")
