@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['LABEL_RULES', 'FREE', 'PatchConfig', 'weights_of', 'needs_attention', 'eot_of', 'config_from', 'load_frames',
            'frame_class', 'attention_step', 'capture_of', 'reference_maps', 'attention_terms', 'load_classifiers',
-           'Known', 'PatchRun', 'attached', 'iteration_terms', 'mean_terms', 'draw_frames', 'backward', 'update',
-           'rate', 'success', 'Trace', 'diagnose', 'save_state', 'load_state', 'Record', 'save_patch', 'train_patch',
-           'with_progress']
+           'Known', 'PatchRun', 'attached', 'part_of', 'iteration_terms', 'mean_terms', 'draw_frames', 'backward',
+           'update', 'rate', 'success', 'Trace', 'diagnose', 'save_state', 'load_state', 'Record', 'save_patch',
+           'train_patch', 'with_progress']
 
 # %% ../nbs/10_main_loop.ipynb #74f783cf
 from contextlib import contextmanager, nullcontext
@@ -16,6 +16,8 @@ from pathlib import Path
 import json, math, os
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from fastcore.basics import patch
 from safetensors.torch import save_file
 from scipy.stats import binomtest
 from torch.utils.checkpoint import checkpoint
@@ -35,14 +37,17 @@ from .utils import atomic_path, from_unit, generator, load_image, one_of, save_i
 LABEL_RULES = ("classifier", "dataset", "dominant", "under_patch")
 
 @dataclass(frozen=True)
-class PatchConfig:
-    "Everything that a patch attack depends on"
-    # models
+class _Models:
+    "The networks"
     model: str = "tiny-sd"            # diffusion model: registered name, folder or hub name
     classifier: str = "tiny-resnet"   # white-box classifier; several joined by + are attacked together (mean of losses)
     device: str | None = None         # None: a GPU if there is one
     dtype: str | None = None          # float32, bfloat16, float16; None: float16 on a GPU, else float32
-    # frames
+
+# %% ../nbs/10_main_loop.ipynb #61b69157
+@dataclass(frozen=True)
+class _Frames:
+    "The pictures, and what is on them"
     data: str = "offroad"             # "offroad", a RELLIS-3D root, a folder of pictures, or one picture
     split: str = "test"               # of RELLIS-3D
     n: int = 64                       # frames to train on (at most)
@@ -53,7 +58,11 @@ class PatchConfig:
     label: str = "classifier"         # what a frame's class is: the classifier's clean prediction, dataset, dominant, under_patch
     target: str | None = None         # class to be seen (name or number); None: anything but the label
     prompt: str = "a {label}"         # the diffusion model's prompt; {label} is needed where the cross loss counts, {caption} may be used
-    # patch and EOT
+
+# %% ../nbs/10_main_loop.ipynb #91e14c1d
+@dataclass(frozen=True)
+class _Patch:
+    "The patch, and what it must survive"
     patch_size: int = 48              # longer side, pixels
     aspect: float = 1.                # height / width of the patch
     shape: str = "square"             # square, rectangle or round
@@ -67,12 +76,20 @@ class PatchConfig:
     contrast: float = .1
     noise: float = .02
     eot_samples: int = 1              # draws whose loss is averaged in one iteration
-    # loss
+
+# %% ../nbs/10_main_loop.ipynb #11eebe76
+@dataclass(frozen=True)
+class _Loss:
+    "The weights of the loss"
     w_ce: float = 10.
     w_self: float = 0.
     w_cross: float = 0.
     w_l2: float = 0.
-    # diffusion
+
+# %% ../nbs/10_main_loop.ipynb #907841f4
+@dataclass(frozen=True)
+class _Walk:
+    "The walk through the diffusion model"
     steps: int = 20                   # N
     k: int = 5                        # denoise steps
     mode: str = "z0_as_z1"            # exact, diffattack
@@ -81,7 +98,11 @@ class PatchConfig:
     self_cells: int = 16              # self-attention maps of at most (res / this)² queries are compared
     cross_cells: int = 16             # cross maps of (res / this)² queries are averaged: 32 for Stable Diffusion, 16 for tiny-sd
     checkpoint_steps: bool = False    # recompute each U-Net step in the backward pass: memory does not grow with k
-    # training
+
+# %% ../nbs/10_main_loop.ipynb #950d9dcc
+@dataclass(frozen=True)
+class _Training:
+    "The loop"
     iterations: int = 400             # backward passes
     batch_size: int = 1               # frames in one of them
     attend: int = 0                   # frames of a batch that pass through the diffusion model as well (they cost most); 0: all
@@ -91,9 +112,14 @@ class PatchConfig:
     val_every: int = 10               # updates between two looks at the validation slice; 0: never
     checkpoint_every: int = 10        # updates between two checkpoints; 0: only at the end
     out: str | None = None            # folder for checkpoint, log and patch; None: nothing is written
+
+# %% ../nbs/10_main_loop.ipynb #35e0cf61
+@dataclass(frozen=True)
+class PatchConfig(_Training, _Walk, _Loss, _Patch, _Frames, _Models):
+    "Everything that a patch attack depends on"
     def __post_init__(self): _check_config(self)
 
-# %% ../nbs/10_main_loop.ipynb #61b69157
+# %% ../nbs/10_main_loop.ipynb #3922a6b8
 def _check_config(c):
     "One line for the first field that is wrong"
     if isinstance(c.scale, list): object.__setattr__(c, "scale", tuple(c.scale))
@@ -118,7 +144,7 @@ def config_from(params: dict) -> PatchConfig:
     for k in params: one_of(k, known, "parameter")
     return PatchConfig(**params)
 
-# %% ../nbs/10_main_loop.ipynb #907841f4
+# %% ../nbs/10_main_loop.ipynb #1ba703e3
 def load_frames(
     c: PatchConfig,
 ) -> tuple[list, list]: # (frames to train on, validation slice), Frames of equal size
@@ -134,7 +160,7 @@ def load_frames(
     frames = [data[i] for i in range(min(n, len(data)))]
     return (frames[:-c.n_val], frames[-c.n_val:]) if len(frames) > c.n_val > 0 else (frames, frames)
 
-# %% ../nbs/10_main_loop.ipynb #3922a6b8
+# %% ../nbs/10_main_loop.ipynb #563be951
 def _mask_class(label, classifier, find):
     "A RELLIS mask's class by a rule `find(label, among=…)`, as the classifier's number"
     if label is None: raise ValueError("label: this rule needs frames with label masks, these have none")
@@ -156,7 +182,7 @@ def frame_class(
         return int(labels(classifier, frame.target, 1)[0])
     return _mask_class(frame.label, classifier, dominant_class if rule == "dominant" else lambda l, among: under(l, mask, among))
 
-# %% ../nbs/10_main_loop.ipynb #1ba703e3
+# %% ../nbs/10_main_loop.ipynb #91661e61
 def attention_step(
     model, store,   # Diffusion, and the store of its hijack
     z, m,           # latent, and the Move to make
@@ -176,7 +202,7 @@ def capture_of(c: PatchConfig) -> Capture:
     small = min(c.self_cells, c.cross_cells)
     return Capture(max_queries=(c.height // small) * (c.width // small), half="cond" if c.guidance not in (0, 1) else "all")
 
-# %% ../nbs/10_main_loop.ipynb #ac3360ba
+# %% ../nbs/10_main_loop.ipynb #0a491634
 @torch.no_grad()
 def reference_maps(
     model, x,       # Diffusion; frames without a patch, [B, 3, H, W], [-1, 1]
@@ -192,7 +218,7 @@ def reference_maps(
             refs.append({n: a for n, a in select(h.store, "self").items() if a.shape[2] <= limit})
     return refs
 
-# %% ../nbs/10_main_loop.ipynb #563be951
+# %% ../nbs/10_main_loop.ipynb #40410b42
 def attention_terms(
     model, store,       # Diffusion, and the store of its hijack
     x: torch.Tensor,    # patched frames, [B, 3, H, W], [-1, 1]
@@ -211,7 +237,7 @@ def attention_terms(
     a = torch.stack(cross).mean(0)
     return l_self, torch.stack([cross_loss(a[i:i+1], t) for i, t in enumerate(tokens)]).mean()
 
-# %% ../nbs/10_main_loop.ipynb #07c37f04
+# %% ../nbs/10_main_loop.ipynb #a9ffa917
 def _new_patch(c, g):
     "The patch before the first update"
     h, w = max(1, round(c.patch_size * min(1, c.aspect))), max(1, round(c.patch_size * min(1, 1 / c.aspect)))
@@ -232,7 +258,7 @@ class Known:
     tokens: list = None
     refs: list = None
 
-# %% ../nbs/10_main_loop.ipynb #0a491634
+# %% ../nbs/10_main_loop.ipynb #6359e90d
 class PatchRun:
     "One patch attack: its parts, and the single steps of the loop"
     def __init__(self,
@@ -254,21 +280,24 @@ class PatchRun:
         self.iteration = self.updates = self.counter = 0
         self.best, self.best_success = self.start.clone(), -1.
 
-    def known(self, f):
-        "A frame and its class; under_patch decides at every draw, its prompt names the dominant class"
-        moving = self.c.label == "under_patch"
-        y = frame_class(f, "dominant" if moving else self.c.label, self.classifier)
-        return Known(f, None if moving else y, self.classifier.classes[y].split(",")[0])
+# %% ../nbs/10_main_loop.ipynb #e56c0a60
+@patch
+def known(self: PatchRun, f):
+    "A frame and its class; under_patch decides at every draw, its prompt names the dominant class"
+    moving = self.c.label == "under_patch"
+    y = frame_class(f, "dominant" if moving else self.c.label, self.classifier)
+    return Known(f, None if moving else y, self.classifier.classes[y].split(",")[0])
 
-    def prepare(self, k):
-        "Prompt and reference maps of a frame, made at its first use and kept"
-        if k.emb is not None or not needs_attention(self.c): return
-        prompt = self.c.prompt.format(label=k.word, caption=k.frame.prompt)
-        k.emb = embed(self.model, prompt, size=(self.c.height, self.c.width))
-        k.tokens = token_positions(self.model, prompt, k.word if "{label}" in self.c.prompt else None)
-        k.refs = reference_maps(self.model, k.frame.image[None].to(self.device), k.emb, self.c)
+@patch
+def prepare(self: PatchRun, k):
+    "Prompt and reference maps of a frame, made at its first use and kept"
+    if k.emb is not None or not needs_attention(self.c): return
+    prompt = self.c.prompt.format(label=k.word, caption=k.frame.prompt)
+    k.emb = embed(self.model, prompt, size=(self.c.height, self.c.width))
+    k.tokens = token_positions(self.model, prompt, k.word if "{label}" in self.c.prompt else None)
+    k.refs = reference_maps(self.model, k.frame.image[None].to(self.device), k.emb, self.c)
 
-# %% ../nbs/10_main_loop.ipynb #2bb3e062
+# %% ../nbs/10_main_loop.ipynb #e0956581
 @contextmanager
 def attached(run, known):
     "References of these frames, then the hijack for one iteration; without attention terms nothing is touched"
@@ -276,6 +305,8 @@ def attached(run, known):
     with hijacked(run.model.unet, capture_of(run.c)) if needs_attention(run.c) else nullcontext() as h:
         run.store = h.store if h else {}
         yield
+
+def part_of(run) -> slice: return slice(run.accelerator.process_index, None, run.accelerator.num_processes)
 
 def _attend(run, k, x):
     "The attention terms of one patched frame, or zeros"
@@ -286,10 +317,12 @@ def iteration_terms(
     run: PatchRun,
     known: list,                # frames of this iteration
     g: torch.Generator,         # source of the EOT draws
+    part=slice(None),           # of them, those that this process looks at
 ) -> Terms:
     "Raw terms of the loss for some frames, one EOT draw"
     c, x = run.c, torch.stack([k.frame.image for k in known]).to(run.device)
     x, mask = apply_patch(x, run.patch, eot_of(c) if c.eot else False, g, c.shape, c.n_patches)
+    known, x, mask = known[part], x[part], mask[part]
     if c.label == "under_patch":
         known = [replace(k, y=frame_class(k.frame, "under_patch", run.classifier, m[0].cpu())) for k, m in zip(known, mask)]
     y = [run.target if run.target is not None else k.y for k in known]
@@ -302,10 +335,11 @@ def mean_terms(ts: list) -> Terms:
     "The mean of several draws' terms"
     return Terms(*(torch.stack([getattr(t, f.name) for t in ts]).mean() for f in fields(Terms)))
 
-# %% ../nbs/10_main_loop.ipynb #6ae7e292
+# %% ../nbs/10_main_loop.ipynb #4032f960
 def draw_frames(run):
-    "The frames of this iteration"
-    return [run.frames[i] for i in torch.randint(len(run.frames), (run.c.batch_size,), generator=run.g).tolist()]
+    "The frames of this iteration, of all processes"
+    n = run.c.batch_size * run.accelerator.num_processes
+    return [run.frames[i] for i in torch.randint(len(run.frames), (n,), generator=run.g).tolist()]
 
 def backward(run, loss):
     "Add this iteration's gradient, divided by K"
@@ -314,12 +348,13 @@ def backward(run, loss):
 
 def update(run):
     "Move the patch, keep it a picture, and only then forget the gradient"
+    if run.patch.grad is not None: run.patch.grad = run.accelerator.reduce(run.patch.grad, "mean")
     run.optimizer.step()
     with torch.no_grad(): run.patch.clamp_(-1, 1)
     run.optimizer.zero_grad()
     run.counter, run.updates = 0, run.updates + 1
 
-# %% ../nbs/10_main_loop.ipynb #8b645f2d
+# %% ../nbs/10_main_loop.ipynb #485ba1b2
 def rate(
     hits: int,
     n: int,
@@ -351,7 +386,7 @@ def success(
         hits += int((seen == target).sum() if target is not None else (seen != torch.tensor(y)).sum())
     return rate(hits, len(jobs))
 
-# %% ../nbs/10_main_loop.ipynb #c7a58a3c
+# %% ../nbs/10_main_loop.ipynb #d9b1d85b
 @dataclass
 class Trace:
     "What happened up to the first updates"
@@ -378,7 +413,7 @@ def _why_still(t):
     if not t.stepped: return "zero_grad order: the gradient was cleared before step()"
     return "optimiser: it stepped with a gradient, but the patch is unchanged (learning rate, clamp)"
 
-# %% ../nbs/10_main_loop.ipynb #d9a49516
+# %% ../nbs/10_main_loop.ipynb #34a22182
 def diagnose(
     t: Trace,
 ) -> str: # empty if all is well
@@ -388,7 +423,7 @@ def diagnose(
     same = len(t.probes) > 1 and all(p == t.probes[0] for p in t.probes)
     return _why_still(t) or ("gradient flow: the patch moves, but the loss does not see it" if same else "")
 
-# %% ../nbs/10_main_loop.ipynb #29fa69f7
+# %% ../nbs/10_main_loop.ipynb #5fda46f7
 FREE = ("iterations", "out", "device", "val_every", "checkpoint_every", "checkpoint_steps")  # fields that may change on resume
 
 def save_state(run, path):
@@ -409,7 +444,7 @@ def load_state(run, path):
     run.start, run.best, run.best_success = s["start"].to(run.device), s["best"].to(run.device), s["best_success"]
     run.iteration, run.updates = s["iteration"], s["updates"]
 
-# %% ../nbs/10_main_loop.ipynb #485ba1b2
+# %% ../nbs/10_main_loop.ipynb #55790b44
 @dataclass(frozen=True)
 class Record:
     "One iteration"
@@ -434,7 +469,7 @@ def _validate(run):
     if s >= run.best_success: run.best, run.best_success = run.patch.detach().clone(), s
     return s
 
-# %% ../nbs/10_main_loop.ipynb #61c57b09
+# %% ../nbs/10_main_loop.ipynb #164fad2f
 def _step(run, t):
     "The update when the counter is full (or at the very end), its probe, and the diagnosis after the second"
     if run.counter < run.c.accumulate and run.iteration < run.c.iterations: return None, ""
@@ -448,22 +483,32 @@ def _step(run, t):
 
 def _iterate(run, t):
     "One iteration of the loop"
-    known = draw_frames(run)
-    with attached(run, known):
-        terms = mean_terms([iteration_terms(run, known, run.g) for _ in range(run.c.eot_samples)])
+    known, part = draw_frames(run), part_of(run)
+    with attached(run, known[part]):
+        terms = mean_terms([iteration_terms(run, known, run.g, part) for _ in range(run.c.eot_samples)])
         loss = total_loss(terms, weights_of(run.c), run.target is not None)
         t.reaches = loss.requires_grad
         if t.reaches: backward(run, loss)
     run.iteration += 1; t.iterations += 1
     found, note = _step(run, t)
-    return Record(run.iteration, run.updates, float(loss.detach()), terms.floats(), found, note)
+    loss, *values = run.accelerator.reduce(torch.tensor([float(loss.detach()), *terms.floats().values()], device=run.device), "mean").tolist()
+    return Record(run.iteration, run.updates, loss, dict(zip(terms.floats(), values)), found, note)
 
-# %% ../nbs/10_main_loop.ipynb #a585dc59
+# %% ../nbs/10_main_loop.ipynb #a791f506
+def _first_folder(run):
+    "The first process's folder; does this process write?"
+    a, mine = run.accelerator, str(Path(run.c.out).resolve())
+    first = broadcast_object_list([mine])[0] if a.num_processes > 1 else mine
+    return Path(first), a.is_main_process or first != mine
+
 def _files(run):
     "The run's folder, its checkpoint loaded if there is one, its log cut to where the checkpoint stands"
+    first, run.writes = _first_folder(run)
     out = Path(run.c.out); out.mkdir(parents=True, exist_ok=True)
-    if (out/"checkpoint.pt").exists(): load_state(run, out/"checkpoint.pt")
+    if (first/"checkpoint.pt").exists(): load_state(run, first/"checkpoint.pt")
+    run.accelerator.wait_for_everyone()
     log = out/"log.jsonl"
+    if not run.writes: return log
     kept = [l for l in log.read_text().splitlines() if l.endswith("}") and json.loads(l)["iteration"] <= run.iteration] if log.exists() else []
     with atomic_path(log) as tmp: tmp.write_text("".join(l + "\n" for l in kept))
     run.accelerator = Accelerator(cpu=run.device.type == "cpu", log_with="tensorboard", project_dir=str(out))
@@ -472,6 +517,7 @@ def _files(run):
 
 def _write(run, log, r):
     "One line in the log, the curves, and now and then a checkpoint"
+    if not run.writes: return
     with log.open("a") as f: f.write(json.dumps(asdict(r)) + "\n")
     values = {f"terms/{k}": v for k, v in r.terms.items()} | {"loss": r.loss} | ({} if r.success is None else {"success": r.success})
     run.accelerator.log(values, step=r.iteration)
@@ -483,7 +529,7 @@ def save_patch(run, out):
     save_image(run.best, Path(out)/"patch.png")
     with atomic_path(Path(out)/"patch.safetensors") as tmp: save_file({"patch": run.best.cpu().contiguous(), "last": run.patch.detach().cpu().contiguous()}, tmp)
 
-# %% ../nbs/10_main_loop.ipynb #d9b1d85b
+# %% ../nbs/10_main_loop.ipynb #5294fd47
 def train_patch(
     c: PatchConfig | PatchRun, # a configuration, or a run made from one
 ):
@@ -497,9 +543,11 @@ def train_patch(
         r = _iterate(run, t)
         if log: _write(run, log, r)
         yield r
-    if run.c.out: save_patch(run, run.c.out); run.accelerator.end_training()
+    if not run.c.out: return
+    if run.writes: save_patch(run, run.c.out)
+    run.accelerator.wait_for_everyone(); run.accelerator.end_training()
 
-# %% ../nbs/10_main_loop.ipynb #34a22182
+# %% ../nbs/10_main_loop.ipynb #935a633e
 def with_progress(
     run: PatchRun,
     records, # from `train_patch(run)`
@@ -514,7 +562,7 @@ def with_progress(
     bar.close()
     return done
 
-# %% ../nbs/10_main_loop.ipynb #dab22416
+# %% ../nbs/10_main_loop.ipynb #8dafdffc
 def _selftest():
     "A minimal test of this part"
     c = PatchConfig(model="dummy", classifier="dummy", n=2, n_val=1, height=64, width=64, patch_size=16, k=2, iterations=4, accumulate=2,
@@ -524,6 +572,6 @@ def _selftest():
     assert records[-1].updates == 2 and not diagnose(run.trace) and not torch.equal(run.patch, run.start)
     return f"attack: 4 iterations, 2 updates, loss {records[0].loss:.3f} → {records[-1].loss:.3f}"
 
-# %% ../nbs/10_main_loop.ipynb #5fae8824
+# %% ../nbs/10_main_loop.ipynb #fa299ef3
 #| eval: false
 if __name__ == "__main__": print(_selftest())

@@ -94,9 +94,11 @@ def test_selftest_stops_at_the_first_that_fails(monkeypatch, capsys):
     assert "✗" in out and "loss" not in out
 
 def test_selftest_passes(capsys):
-    assert cli.main(["selftest"]) == 0, capsys.readouterr().err
+    "Its first parts; the check `selftest` makes it whole"
+    upto = cli.rooms()[:3]
+    assert cli.main(["selftest", "--upto", upto[-1]]) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
-    assert re.findall(r"^  (\w+) +✓", out, re.M) == cli.rooms() and out.endswith(f"{len(cli.rooms())} parts passed\n")
+    assert re.findall(r"^  (\w+) +✓", out, re.M) == upto and out.endswith("3 parts passed\n")
 
 # ---- in processes ----
 
@@ -119,8 +121,8 @@ def test_run_is_done_once(command, tiny, tmp_path):
     assert names(folder) == ["manifest.json", "metrics.json", "params.yaml", "run.ipynb"]
     steps, python, module = json.loads((folder / "metrics.json").read_text())
     assert (steps, os.path.dirname(module)) == (3, str(runs.PACKAGE)) and os.path.samefile(python, __import__("sys").executable)
-    assert {"id", "start", "end", "seconds", "commit", "dirty", "versions", "device", "dtype", "threads", "seeds"} <= {
-        *json.loads((folder / "manifest.json").read_text())}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {"id", "start", "end", "seconds", "commit", "dirty", "code", "versions", "device", "dtype", "threads", "seeds", "inputs", "files", "peak_memory"} <= {*manifest}
     code, out, _ = command("run", tiny, "-f", folder / "params.yaml")
     assert (code, out) == (0, f"done already: {folder}\n")
 
@@ -146,7 +148,7 @@ def test_interrupted_run_is_no_run(tiny, tmp_path):
     kernels = children(process.pid)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.splitlines()[-1]) == (130, "attnattack: interrupted")
+    assert process.returncode == 130 and "attnattack: interrupted" in err.splitlines()   # a busy machine may let the dying kernel speak after it
     assert names(tmp_path / "out") == ["params.yaml"]
     time.sleep(.5)
     assert kernels and not any(map(alive, kernels))

@@ -65,7 +65,7 @@ def import_order(root):
 
 def stale_modules(root):
     "Every module has its notebook, every room its module"
-    files = {p.relative_to(root / "attnattack").as_posix() for p in (root / "attnattack").rglob("*.py")} - {"__init__.py", "_modidx.py"}
+    files = {p.relative_to(root / "attnattack").as_posix() for p in (root / "attnattack").rglob("*.py")} - {"__init__.py", "__main__.py", "_modidx.py"}
     wanted, faults = {}, []
     for p in rooms(root):
         if module_of(p): wanted[module_of(p).replace(".", "/") + ".py"] = p.name

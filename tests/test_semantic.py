@@ -1,0 +1,62 @@
+"A training of LoRA and semantic module that is killed goes on from its checkpoint and ends bit-equal to one that was not; two processes train; the command trains and samples."
+import json, os, signal, subprocess, sys
+from pathlib import Path
+
+import pytest, torch
+from PIL import Image
+from safetensors.torch import load_file
+from attnattack.semantic import SemanticConfig, SemanticRun, train_semantic
+
+SETTINGS = dict(model="dummy-flux-fill", n=6, n_val=2, panel=32, batch_size=2, accumulate=2, rank=4, lr=1e-2, ema=.9, schedule="cosine", device="cpu", steps=20,
+                val_every=5, checkpoint_every=1)
+CHILD = "import sys, json; from attnattack.semantic import *\nfor r in train_semantic(SemanticConfig(**json.loads(sys.argv[1]))): print(r.step, flush=True)"
+
+def settings(out, **kw): return SETTINGS | dict(out=str(out), cache=str(out.parent)) | kw
+def finish(out):
+    run = SemanticRun(SemanticConfig(**settings(out)))
+    for _ in train_semantic(run): pass
+    return run
+def environment(): return os.environ | dict(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("semantic")/"whole"
+    return finish(out), out
+
+def test_kill_and_resume(whole):
+    run, out = whole
+    half = out.parent/"half"
+    child = subprocess.Popen([sys.executable, "-c", CHILD, json.dumps(settings(half))], stdout=subprocess.PIPE, text=True, env=environment())
+    for line in child.stdout:
+        if int(line) >= 10: break
+    child.send_signal(signal.SIGKILL); child.wait()
+    assert (half/"checkpoint.pt").exists() and len((half/"log.jsonl").read_text().splitlines()) < 20
+    again = finish(half)
+    for n, p in run.trained.items(): assert torch.equal(p, again.trained[n]) and torch.equal(run.average[n], again.average[n]), n
+    assert (out/"log.jsonl").read_text() == (half/"log.jsonl").read_text()
+    for name in ("pytorch_lora_weights.safetensors", "semantic.safetensors"):
+        a, b = load_file(out/name), load_file(half/name)
+        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    assert not [p.name for p in half.iterdir() if p.name.startswith(".")]
+
+def test_finished_run_is_not_trained_again(whole):
+    assert list(train_semantic(SemanticConfig(**settings(whole[1])))) == []
+
+def test_two_processes(whole):
+    "Two processes run, one of them writes"
+    out = whole[1].parent/"two"
+    script = CHILD + "\nprint('done', flush=True)"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    file = whole[1].parent/"train.py"
+    file.write_text(script)
+    done = subprocess.run([*launch, str(file), json.dumps(settings(out, steps=3, val_every=0))], capture_output=True, text=True, env=environment() | dict(ACCELERATE_USE_CPU="true"), timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("done") == 2 and len((out/"log.jsonl").read_text().splitlines()) == 3 and (out/"pytorch_lora_weights.safetensors").exists()
+
+def test_command(whole, tmp_path):
+    picture = tmp_path/"visible.png"
+    Image.new("RGB", (32, 32), (20, 30, 40)).save(picture)
+    def command(*args): return subprocess.run([sys.executable, "-m", "attnattack.cli", "semantic", *map(str, args)], capture_output=True, text=True, env=environment(), cwd=tmp_path, timeout=120)
+    done = command("sample", picture, "--semantic", picture, "--weights", whole[1], "--model", "dummy-flux-fill", "--steps", 2, "--out", "painted.png")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert Image.open(tmp_path/"painted.png").size == (32, 32)
