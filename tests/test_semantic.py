@@ -16,7 +16,7 @@ def finish(out):
     run = SemanticRun(SemanticConfig(**settings(out)))
     for _ in train_semantic(run): pass
     return run
-def environment(): return os.environ | dict(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
+def environment(): return os.environ | dict(HF_HUB_OFFLINE="1", OMP_NUM_THREADS=str(torch.get_num_threads()))
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
