@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Pairs', 'Boxes', 'COMMANDS', 'rooms', 'Selftest', 'Experiments', 'Run', 'Sweep', 'Status', 'Verify', 'Report',
-           'Scenes', 'Latent', 'Layout', 'Evaluate', 'SemanticTrain', 'SemanticSample', 'Semantic', 'parse',
-           'exit_code', 'message', 'main']
+           'Scenes', 'Latent', 'latent_command', 'Layout', 'Evaluate', 'SemanticTrain', 'SemanticSample', 'Semantic',
+           'parse', 'exit_code', 'message', 'main']
 
 # %% ../nbs/17_cli.ipynb #97fe8e28
 from dataclasses import dataclass, field, fields
@@ -160,73 +160,31 @@ class Scenes:
         print(write_offroad(OffRoad(self.n, self.seed, self.size), self.out, thermal=self.thermal))
 
 # %% ../nbs/17_cli.ipynb #946854b3
-@dataclass(frozen=True)
 class Latent:
     "Attack the pictures of a folder in a diffusion model's latent space (DiffAttack), with timestep weights"
-    # files
-    images_root: str | None = None # folder of pictures
-    label_path: str | None = None # text file, one class number a line; None: the classifier's own clean prediction
-    save_dir: str | None = None # where results go
-    label_offset: int = 1 # the number of the first class in label_path
-    dataset_name: str | None = None # whose class names are the prompts: imagenet; None: the classifier's own
-    class_names: str | None = None # text or JSON file with the class names, in place of dataset_name
-    # models
-    pretrained_diffusion_path: str = "tiny-sd" # registered name, folder or hub name
-    model_name: str = "tiny-resnet" # classifier to be fooled; several joined by + are attacked together
-    device: str | None = None # None: a GPU if there is one
-    dtype: str | None = None # of the diffusion model: float32, bfloat16, float16; None: float16 on a GPU, else float32
-    res: int = 224 # side of the pictures in pixels
-    prompt: str = "{label}" # must hold {label}
-    target: str | None = None # class to be seen (name or number); None: anything but the label
-    # the walk
-    diffusion_steps: int = 20 # N
-    start_step: int = 15 # denoise from this step on: N − start_step steps
-    mode: str = "diffattack" # or exact, z0_as_z1 (room 02)
-    guidance: float = 2.5 # while denoising; 1 evaluates the conditional branch only, and needs no null-text
-    guidance_reverse: float = 0. # while inverting; 0 evaluates the unconditional branch only
-    # null-text
-    null_iterations: int = 10 # inner iterations of the first step; 0 at null_growth 0: none at all
-    null_growth: int = 2 # so many more at each further step
-    null_lr: float = .1 # AdamW's
-    null_restart: bool = False # a new AdamW for each step
-    # the attack
-    iterations: int = 30
-    lr: float = .01 # AdamW's, on the latent
-    weight_decay: float = .01 # AdamW's default; it shrinks the latent
-    attack_loss_weight: float = 10.
-    self_attn_loss_weight: float = 100.
-    cross_attn_loss_weight: float = 10_000.
-    l2_loss_weight: float = 0. # distance of the latent to its start
-    self_cells: int = 16 # self maps of at most (res / this)² queries are compared
-    cross_cells: int | None = None # cross maps of (res / this)² queries are averaged; None: 16 for the embedded models, else 32
-    per_token: bool = False # each token's variance, averaged
-    is_apply_mask: bool = False # change the picture only where the label's words look
-    is_hard_mask: bool = False # the mask above one half
-    # timestep weights
-    weight_mode: str = "uniform" # or fixed, learnable, learnable_detached
-    weight_schedule: str = "learned" # of the mode fixed: or increasing, uniform
-    weight_lr: float = 1e-4 # Adam's
-    # options
-    best: bool = False # keep the fooling latent of the lowest loss, not the last one
-    early_stop: int = 0 # stop a picture once it has fooled so many iterations in a row; 0: never
-    checkpoint_steps: bool = False # compute each step again in the backward pass: memory does not grow with the steps
-    batch_size: int = 1 # pictures at once
-    seed: int = 8888 # of the VAE's samples
-    is_test: bool = False # attack nothing, say what is there
-    def __call__(self):
-        from attnattack.latent import LatentConfig, read_records, run_folder, summary, summary_text
-        c = LatentConfig(**{k: v for k, v in vars(self).items() if k != "is_test"})
-        if not c.save_dir: raise ValueError("save_dir: must be given")
-        failed = "" if self.is_test else run_folder(c)
-        if self.is_test or read_records(c.save_dir): print(summary_text(summary(c.save_dir)))
-        if failed: raise RuntimeError(failed)
+
+def latent_command() -> type: # a frozen dataclass
+    "The command `latent`: the fields of `LatentConfig`, whose import takes seconds, and `is_test`"
+    from attnattack.latent import LatentConfig, read_records, run_folder, summary, summary_text
+    @dataclass(frozen=True)
+    class Command(LatentConfig, Latent):
+        __doc__ = Latent.__doc__
+        is_test: bool = False # attack nothing, say what is there
+        def __call__(self):
+            c = LatentConfig(**{f.name: getattr(self, f.name) for f in fields(LatentConfig)})
+            if not c.save_dir: raise ValueError("save_dir: must be given")
+            failed = "" if self.is_test else run_folder(c)
+            if self.is_test or read_records(c.save_dir): print(summary_text(summary(c.save_dir)))
+            if failed: raise RuntimeError(failed)
+    return Command
 
 # %% ../nbs/17_cli.ipynb #8f4737da
 def _booleans(
-    argv: list[str], # of the command latent
+    argv: list[str], # what was typed
+    command: type,   # dataclass of the command
 ) -> list[str]:
     "`--is_test True` as `--is_test`, `--is_test False` as nothing"
-    flags, out, k = {f.name for f in fields(Latent) if f.type is bool}, [], 0
+    flags, out, k = {f.name for f in fields(command) if f.type is bool}, [], 0
     is_flag = lambda a: a.startswith("--") and a[2:].split("=")[0].replace("-", "_") in flags
     argv = [part for a in argv for part in (a.split("=", 1) if is_flag(a) else [a])]
     while k < len(argv):
@@ -352,8 +310,9 @@ COMMANDS = dict(selftest=Selftest, experiments=Experiments, run=Run, sweep=Sweep
 def _tyro(argv):
     "The command that `argv` asks for"
     about = f"attnattack {__version__}: attack, guide and look into diffusion models through their attention"
-    config = (tyro.conf.FlagCreatePairsOff,)
-    return tyro.extras.subcommand_cli_from_dict(COMMANDS, args=argv, prog="attnattack", description=about, config=config)
+    commands, config = COMMANDS, (tyro.conf.FlagCreatePairsOff,)
+    if argv[:1] == ["latent"]: commands = commands | dict(latent=latent_command()); argv = _booleans(argv, commands["latent"])
+    return tyro.extras.subcommand_cli_from_dict(commands, args=argv, prog="attnattack", description=about, config=config)
 
 # %% ../nbs/17_cli.ipynb #5aab6109
 def _unboxed(text):
@@ -370,7 +329,7 @@ def parse(
     "The command that `argv` asks for, or a `ValueError` of one line"
     box = io.StringIO()
     try:
-        with contextlib.redirect_stderr(box): return _tyro(_booleans(argv) if argv[:1] == ["latent"] else argv)
+        with contextlib.redirect_stderr(box): return _tyro(argv)
     except SystemExit as e:
         if not e.code: raise # help was asked for, and given
         raise ValueError(_unboxed(box.getvalue())) from None
