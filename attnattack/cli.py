@@ -160,6 +160,7 @@ class Scenes:
         print(write_offroad(OffRoad(self.n, self.seed, self.size), self.out, thermal=self.thermal))
 
 # %% ../nbs/17_cli.ipynb #946854b3
+@dataclass(frozen=True)
 class Latent:
     "Attack the pictures of a folder in a diffusion model's latent space (DiffAttack), with timestep weights"
 
