@@ -40,7 +40,7 @@ class Selftest:
     upto: str | None = None # the last part to test; None: all
     def __call__(self):
         from attnattack.utils import one_of
-        if os.environ.get("ATTNATTACK_VERIFY"): return print("parts: not tested again while a run is verified")
+        if os.environ.get("ATTNATTACK_TESTED"): return print("parts: not tested again, ATTNATTACK_TESTED is set")
         names = rooms()
         if self.upto is not None: names = names[:names.index(one_of(self.upto, names, "upto")) + 1]
         for name in names: _part(name)

@@ -32,7 +32,7 @@ from .attention import Table
 from .classifier import Classifier, labels, load_classifier
 from .data import check_labels, find_images, natural, read_labels
 from .ddim import ddim_moves, walk
-from .latent import Padding
+from .latent import Padding, read_records
 from .models import Diffusion, decode, embed, encode, load_diffusion
 from .utils import atomic_path, from_unit, generator, load_image, one_of, show_images, to_pil, to_unit
 
@@ -95,14 +95,6 @@ def folder_pairs(
     return Pairs(names, {k: torch.stack([v[n] for n in names]) for k, v in read.items()}, ys, goals)
 
 # %% ../nbs/15_evaluate.ipynb #4b320f67
-def _records(file):
-    "A run's records by stem; a line that a crash has cut off counts for nothing"
-    found = {}
-    for line in file.read_text("utf-8").splitlines():
-        try: r = json.loads(line); found[r["stem"]] = r
-        except (ValueError, KeyError, TypeError): continue
-    return found
-
 def _of_records(folder, names, size):
     "The pictures of the records, one by one"
     return {n: to_unit(load_image(Path(folder)/f"{n}.png", size))[0] for n in names}
@@ -114,7 +106,7 @@ def run_pairs(
     "A run's pictures"
     run, file = Path(run), Path(run)/"records.jsonl"
     if not file.is_file(): raise FileNotFoundError(f"{file}: no such file, must be the folder of a run of `attnattack latent`")
-    records = _records(file)
+    records = read_records(run)
     names = sorted(records, key=natural)
     if not names: raise ValueError(f"{file}: holds no finished picture")
     folders = {k: run/f for k, f in dict(none="clean", reconstruction="reconstruction", attack="adversarial").items() if (run/f).is_dir()}

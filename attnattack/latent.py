@@ -106,6 +106,7 @@ def _check_config(c):
     if c.weight_decay < 0: raise ValueError(f"weight_decay: {c.weight_decay}, must be ≥ 0")
     term_weights(c)
 
+# %% ../nbs/12_latent_attack.ipynb #f1382d58
 def term_weights(c: LatentConfig) -> Weights:
     "The weights of the four terms"
     return Weights(c.attack_loss_weight, c.self_attn_loss_weight, c.cross_attn_loss_weight, c.l2_loss_weight)
@@ -154,6 +155,7 @@ def arrive(
     x0, eps = split(out, z, m.a_from.to(z), model.scheduler.config.prediction_type)
     return m.a_to.to(z) ** .5 * x0 + (1 - m.a_to.to(z)) ** .5 * eps
 
+# %% ../nbs/12_latent_attack.ipynb #e24b2eea
 def fit_null(
     model, z, m,         # Diffusion, latent, Move
     emb, null,           # Embeddings; the null embedding, [B, L, D], with grad
@@ -173,6 +175,7 @@ def fit_null(
     with torch.no_grad(): z = end()
     return z, (z - target).square().flatten(1).mean(1)
 
+# %% ../nbs/12_latent_attack.ipynb #c8789c61
 def null_text(
     model: Diffusion,
     zs: list,            # latents from `invert`
@@ -216,6 +219,7 @@ class Reference:
     z: torch.Tensor       # the latent it ends at, [B, C, h, w]
     names: tuple          # modules whose maps are needed, self and cross
 
+# %% ../nbs/12_latent_attack.ipynb #5efe6b66
 @torch.no_grad()
 def reference_walk(
     model, z,             # Diffusion, latent to start from
@@ -266,6 +270,7 @@ def target_of(c: LatentConfig, classifier):
     t = c.target
     return None if t is None else int(labels(classifier, int(t) if str(t).isdigit() else t, 1)[0])
 
+# %% ../nbs/12_latent_attack.ipynb #a5b425e3
 class LatentRun:
     "The attack of one batch: its parts and what has been found so far"
     def __init__(self,
@@ -362,6 +367,7 @@ class LatentRecord:
         mean = lambda k: sum(t[k] for t in self.terms if t) / max(1, sum(t is not None for t in self.terms))
         return f"{self.iteration:3d}  hit {sum(map(bool, self.hit))}/{len(self.hit)}  " + "  ".join(f"{k} {mean(k):.4g}" for k in ("ce", "self", "cross"))
 
+# %% ../nbs/12_latent_attack.ipynb #379e09e9
 def fooled(run: LatentRun, logits) -> list:
     "Is each picture seen as something else (as the target)?"
     seen = logits.argmax(1)
@@ -399,6 +405,7 @@ def _iterate(run, optimizer, number):
     loss, terms, steps = of(lambda i: float(losses[i].detach())), of(lambda i: fwd.terms[i].floats()), of(lambda i: fwd.steps[:, i].tolist())
     return LatentRecord(number, loss, terms, steps, of(lambda i: hit[i]), factors, dict(run.stopped))
 
+# %% ../nbs/12_latent_attack.ipynb #9841aef8
 def latent_attack(
     run: LatentRun,
 ):
@@ -431,6 +438,7 @@ def label_map(run: LatentRun, a):
     size = run.x.shape[2] / run.x.shape[3]
     return torch.stack([token_maps(a[i:i+1].float(), t, size)[0].mean(0) for i, t in enumerate(run.tokens)])
 
+# %% ../nbs/12_latent_attack.ipynb #b747e0a2
 @torch.no_grad()
 def _look(run, z):
     "One pass down without grad"
@@ -497,6 +505,7 @@ def append_records(out, records):
     with (Path(out)/"records.jsonl").open("a", encoding="utf-8") as f:
         f.write("".join(json.dumps(r) + "\n" for r in records)); f.flush(); os.fsync(f.fileno())
 
+# %% ../nbs/12_latent_attack.ipynb #d4aec187
 def outdated(
     r: dict, c: LatentConfig, # a record, the configuration of now
     item,                     # the picture it is about
@@ -524,6 +533,7 @@ def prompt_names(c: LatentConfig, classifier) -> list:
     if c.class_names: return read_names(c.class_names)
     return imagenet_names() if c.dataset_name else list(classifier.classes)
 
+# %% ../nbs/12_latent_attack.ipynb #f34877d9
 def find_items(
     c: LatentConfig, classifier,
 ) -> tuple:          # (list of Item, names of all classes)
@@ -568,6 +578,7 @@ def save_losses(out, stem, records, i):
     with atomic_path(Path(out)/"losses"/f"{stem}.json") as tmp: tmp.write_text(json.dumps(rows))
     return rows
 
+# %% ../nbs/12_latent_attack.ipynb #2f4da40c
 def make_record(run: LatentRun, item: Item, i, rows, seconds) -> dict:
     "The line that says a picture is done"
     c, r, name = run.c, run.result, run.classifier.classes
@@ -590,6 +601,7 @@ class Event:
     text: str = ""
     record: object = None # LatentRecord of an iteration, record of a picture that is done
 
+# %% ../nbs/12_latent_attack.ipynb #5f8f4f43
 class Folder:
     "A folder run: its parts, and what is done, to do and failed"
     def __init__(self, c: LatentConfig, model=None, classifier=None):
@@ -611,6 +623,7 @@ def tidy(out, keep):
         if re.search(r"\.[0-9a-f]{8}\.\w+$", p.name): p.unlink(missing_ok=True) # as `atomic_path` names them
     with atomic_path(Path(out)/"records.jsonl") as tmp: tmp.write_text("".join(json.dumps(r) + "\n" for r in keep))
 
+# %% ../nbs/12_latent_attack.ipynb #5b92312e
 def resume_weights(folder):
     "The weights as they were after the last picture that has a record"
     old, new, done = folder.out/"weights.safetensors", folder.out/"weights.next.safetensors", read_records(folder.out)
@@ -656,6 +669,7 @@ def _attack(folder, good):
     if lines: commit(folder, lines)
     for line in lines: yield Event("done", (line["name"],), record=line)
 
+# %% ../nbs/12_latent_attack.ipynb #2e28b798
 def _attempt(folder, good):
     "Attack a batch; out of memory halves it, once in a run; an error ends it for each picture alone"
     before = copy.deepcopy(folder.weights)
@@ -685,6 +699,7 @@ def _sort_out(folder):
     tidy(folder.out, done.values())
     return done, why
 
+# %% ../nbs/12_latent_attack.ipynb #63d84582
 def attack_folder(
     c: LatentConfig,                # with images_root and save_dir
     model=None, classifier=None,    # loaded parts; None: those that the configuration names
@@ -747,6 +762,8 @@ def follow(
             elif e.kind in ("done", "failed"): outer.update()
             if e.kind == "note" and e.text.endswith("done already"): outer.update(len(e.names))
             if e.kind in ("note", "failed"): tqdm.write(" ".join(("failed: " + e.names[0] + ":", e.text) if e.kind == "failed" else (e.text,)))
+
+# %% ../nbs/12_latent_attack.ipynb #8996de0a
 def run_folder(
     c: LatentConfig,
     show: bool = True,  # progress bars?

@@ -246,12 +246,12 @@ def inputs(
     return {n: tree_hash(p) for n in sorted(names) if (p := _named(n))}
 
 # %% ../nbs/16_runs.ipynb #4bcf2da4
-CHANGING = ("*.ipynb", "*.html", "*.md", "*.pt", "*.lock", "*.log", "*tfevents*", "manifest.json", "params.yaml", "*seconds*.json")
+CHANGING = ("*.ipynb", "*.html", "*.md", "*.pt", "*.lock", "*.log", "*tfevents*", "manifest.json", "params.yaml", "*seconds*", "*measured*")
 
 def steady(value):
-    "A JSON value without its times: keys that end in `seconds`, figures with the unit s"
+    "A JSON value without what clocks and gauges say: keys that end in `seconds` or `measured`, figures with the unit s"
     if isinstance(value, dict) and value.get("unit") == "s": return None
-    if isinstance(value, dict): return {k: steady(v) for k, v in value.items() if not str(k).endswith("seconds")}
+    if isinstance(value, dict): return {k: steady(v) for k, v in value.items() if not str(k).endswith(("seconds", "measured"))}
     return [steady(v) for v in value] if isinstance(value, list) else value
 
 # %% ../nbs/16_runs.ipynb #fb81324f

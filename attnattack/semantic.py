@@ -252,6 +252,7 @@ def encode_tokens(
     z = dist.mode() if generator is None else dist.sample(generator)
     return pack((z - (cfg.shift_factor or 0)) * cfg.scaling_factor)
 
+# %% ../nbs/14_semantic_flow.ipynb #d9d102f1
 def encode_fill(
     vae, diptych,                             # AutoencoderKL; [B, 3, H, 2W], [-1, 1]
     generator: torch.Generator | None = None, # as above
@@ -455,6 +456,7 @@ class SemanticConfig:
     accumulate: int = 1                # backward passes in one update
     optimizer: str = "adamw"           # prodigy (Mishchenko & Defazio, 2024; set lr=1)
     lr: float = 1e-4
+    module_lr: float | None = None     # of the semantic module, which starts at 0 and is to catch up; None: lr
     weight_decay: float = 1e-4
     schedule: str = "constant"         # cosine, to 0 at the last step
     warmup: int = 0                    # steps until the full lr
@@ -481,8 +483,9 @@ def _check_config(c):
     for name in ("n", "n_val", "n_layers", "heads", "rank", "steps", "batch_size", "accumulate", "panel"):
         if getattr(c, name) < 1: raise ValueError(f"{name}: {getattr(c, name)}, must be at least 1")
     if c.panel % 16: raise ValueError(f"panel: {c.panel}, must be a multiple of 16")
-    for name in ("lr", "clip"):
-        if not getattr(c, name) > 0: raise ValueError(f"{name}: {getattr(c, name)}, must be > 0")
+    for name in ("lr", "module_lr", "clip"):
+        if getattr(c, name) is not None and not getattr(c, name) > 0: raise ValueError(f"{name}: {getattr(c, name)}, must be > 0")
+    if c.module_lr and c.optimizer == "prodigy": raise ValueError(f"module_lr: {c.module_lr}, prodigy has one rate for all: leave it out")
     for name in ("ema", "drop_text"):
         if not 0 <= getattr(c, name) < 1: raise ValueError(f"{name}: {getattr(c, name)}, must be at least 0 and less than 1")
 
@@ -530,6 +533,7 @@ def encode_triptychs(
         for k, v in _encode(pipe.vae, ts, i < 2 * batch).items(): parts[k].append(v.cpu())
     return {k: torch.cat(v) for k, v in parts.items()} | encode_prompts(pipe, prompts) | dict(rows=torch.tensor(first.visible.shape[1] // (2 * factor_of(pipe.vae))))
 
+# %% ../nbs/14_semantic_flow.ipynb #b290be5e
 def _encode(vae, ts, tell):
     "Tokens of some triptychs; the shapes are told in the first two calls"
     v, t, s = (torch.stack([getattr(x, k) for x in ts]) for k in PANELS)
@@ -618,12 +622,18 @@ def lr_at(c: SemanticConfig, step: int) -> float:
     warm = min(1, (step + 1) / max(1, c.warmup))
     return c.lr * warm * (1 if c.schedule == "constant" else .5 + .5 * math.cos(math.pi * step / c.steps))
 
-def make_optimizer(c: SemanticConfig, params):
+def make_optimizer(
+    c: SemanticConfig,
+    trained: dict, # parameters by name; those of the module have their own rate
+):
     "AdamW, or Prodigy, which finds the learning rate itself"
-    if c.optimizer == "adamw": return torch.optim.AdamW(params, c.lr, weight_decay=c.weight_decay)
+    own = [p for n, p in trained.items() if n.startswith("module.")]
+    groups = [dict(params=[p for n, p in trained.items() if not n.startswith("module.")], share=1.)]
+    if own: groups.append(dict(params=own, share=(c.module_lr or c.lr) / c.lr))
+    if c.optimizer == "adamw": return torch.optim.AdamW(groups, c.lr, weight_decay=c.weight_decay)
     try: from prodigyopt import Prodigy
     except ImportError: raise ImportError("optimizer: prodigy needs the package prodigyopt (pip install attnattack[prodigy])") from None
-    return Prodigy(params, c.lr, weight_decay=c.weight_decay, safeguard_warmup=True, use_bias_correction=True)
+    return Prodigy(groups, c.lr, weight_decay=c.weight_decay, safeguard_warmup=True, use_bias_correction=True)
 
 # %% ../nbs/14_semantic_flow.ipynb #5a121ea4
 class SemanticRun:
@@ -647,7 +657,7 @@ class SemanticRun:
         self.trained = {n: p for n, p in net.named_parameters() if p.requires_grad}
         self.average = {n: p.detach().clone() for n, p in self.trained.items()} if c.ema else None
         self.bare, self.step = net, 0
-        self.net, self.optimizer = self.accelerator.prepare(net, make_optimizer(c, list(self.trained.values())))
+        self.net, self.optimizer = self.accelerator.prepare(net, make_optimizer(c, self.trained))
         tell_start(self)
     @property
     def n(self): return len(self.latents) - self.c.n_val
@@ -659,6 +669,7 @@ def new_module(c: SemanticConfig, width=64) -> Semantic:
         torch.manual_seed(c.seed)
         return Semantic(c.mode, c.n_layers, width, **kw)
 
+# %% ../nbs/14_semantic_flow.ipynb #e97d70b5
 def tell_start(run):
     "What is trained, as the log's first lines"
     if not run.accelerator.is_main_process: return
@@ -686,6 +697,7 @@ def _tell_step(run, b, x1):
     if run.step < 2 or run.step % 100 == 0:
         for i, s in enumerate(run.bare.module.scales if run.bare.module is not None else []): log.debug("Layer %d scale: %.6f", i, s)
 
+# %% ../nbs/14_semantic_flow.ipynb #059f9dd0
 def update(run: SemanticRun) -> float: # the mean loss
     "One step of the optimiser, from `accumulate` backward passes"
     c, acc, total = run.c, run.accelerator, 0.
@@ -696,7 +708,7 @@ def update(run: SemanticRun) -> float: # the mean loss
             with acc.autocast(): loss = flow_loss(run.net, b, x1, t, run.latents.rows, c.guidance).mean() / c.accumulate
             acc.backward(loss)
         total += loss.item()
-    for group in run.optimizer.param_groups: group["lr"] = lr_at(c, run.step)
+    for group in run.optimizer.param_groups: group["lr"] = group["share"] * lr_at(c, run.step)
     acc.clip_grad_norm_(list(run.trained.values()), c.clip)
     run.optimizer.step(); run.optimizer.zero_grad()
     if run.average: _blend(run)
@@ -722,6 +734,7 @@ def averaged(run):
     finally:
         if run.average: put(now)
 
+# %% ../nbs/14_semantic_flow.ipynb #b4380dc3
 @torch.no_grad()
 def validate(
     run: SemanticRun, batch: int = 25,
@@ -756,6 +769,7 @@ def paint(
 
 def right_half(x): return x[..., x.shape[3] // 2:] # of pictures [B, 3, H, 2W]
 
+# %% ../nbs/14_semantic_flow.ipynb #bb9df543
 def validation_picture(run, n=4, steps=10):
     "visible, painted, target, semantic of some validation triptychs, one row each"
     lat, index = run.latents, list(range(run.n, min(run.n + n, len(run.latents))))
@@ -787,6 +801,7 @@ def save_trained(
     config = run.bare.module.config if run.bare.module is not None else dict(mode="none")
     with atomic_path(out/MODULE_CONFIG) as tmp: tmp.write_text(json.dumps(config, indent=1) + "\n")
 
+# %% ../nbs/14_semantic_flow.ipynb #df3e3ca6
 def save_state(run, path):
     "Write all that a resume needs"
     scaler = run.accelerator.scaler
@@ -839,6 +854,7 @@ def _write(run, r):
     if c.images_every and _due(c, c.images_every, r.step):
         with atomic_path(out/"images"/f"step{r.step:06d}.png") as tmp: validation_picture(run).save(tmp)
 
+# %% ../nbs/14_semantic_flow.ipynb #f57c43f9
 def train_semantic(
     c: SemanticConfig | SemanticRun, # a configuration, or a run made from one
 ):
@@ -875,6 +891,7 @@ def as_pictures(
     if not isinstance(x, torch.Tensor): x = torch.cat([from_pil(im) for im in (x if isinstance(x, (list, tuple)) else [x])])
     return check_image(x if x.ndim == 4 else x[None], name, multiple=16)
 
+# %% ../nbs/14_semantic_flow.ipynb #da2e95f4
 class SemanticFluxFillPipeline(FluxFillPipeline):
     "FLUX-Fill that paints the right panel of a diptych and may look at a semantic panel"
     semantic_module = None # set by `load_semantic`
@@ -927,6 +944,7 @@ def shown(pipe, semantic, rows):
     try: yield
     finally: hook.remove()
 
+# %% ../nbs/14_semantic_flow.ipynb #2cf6c143
 def load_module(
     folder,      # where the trainer wrote
     transformer, # it shall serve

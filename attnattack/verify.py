@@ -6,6 +6,7 @@
 __all__ = ['ENVIRONMENT', 'first_difference', 'environment_difference', 'result_difference', 'Verdict', 'verify']
 
 # %% ../nbs/16_verify.ipynb #c78423e9
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 import json, os, tempfile
@@ -74,6 +75,14 @@ def _original(folder, into):
     if read_manifest(folder) is None: raise FileNotFoundError(f"{folder}: no finished run there (no manifest.json); `attnattack run` makes it")
     return folder
 
+@contextmanager
+def _tested():
+    "The parts' own tests are not made a second time"
+    was = os.environ.get("ATTNATTACK_TESTED")
+    os.environ["ATTNATTACK_TESTED"] = "1"
+    try: yield
+    finally: os.environ.pop("ATTNATTACK_TESTED") if was is None else os.environ.update(ATTNATTACK_TESTED=was)
+
 def verify(
     folder, # of a finished run, or its URL
 ) -> Verdict:
@@ -84,9 +93,8 @@ def verify(
         here = os.getcwd()
         try:
             if os.path.isdir(m["cwd"]): os.chdir(m["cwd"]) # relative paths mean what they meant
-            os.environ["ATTNATTACK_VERIFY"] = "1" # the parts' own tests are not made a second time
-            new = run(str(notebook), m["params"], out=f"{tmp}/new").folder
-        finally: os.chdir(here); del os.environ["ATTNATTACK_VERIFY"]
+            with _tested(): new = run(str(notebook), m["params"], out=f"{tmp}/new").folder
+        finally: os.chdir(here)
         result = result_difference(folder, new)
         return Verdict(not result, len(m["files"]), result, environment_difference(m, read_manifest(new)))
 

@@ -1,5 +1,5 @@
 "Every check finds the fault that it is there for, and passes a tree without it"
-import base64, functools, shutil, subprocess
+import base64, functools, shutil, subprocess, threading
 
 import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -207,6 +207,11 @@ def test_experiment_runs_with_its_smoke_parameters(tree):
     write(path, "steps = 5", "assert steps == 3, f'steps is {steps}'", tags=["parameters"])
     assert "steps is 2" in "\n".join(check.experiment(path, tree))
 
+def test_experiment_that_differs_from_run_to_run(tree):
+    path = tree / "nbs/experiments/try.ipynb"
+    write(path, "steps = 5\nout = ''", "import os, pathlib; pathlib.Path(out, 'metrics.json').write_text(f'{{\"loss\": {os.getpid()}}}');", tags=["parameters"])
+    assert "metrics.json: loss: " in "\n".join(check.experiment(path, tree))
+
 def test_command_that_hangs(tree): only(check.run("sleep", "9", cwd=tree, minutes=.01)[0], "still running", "sleep 9")
 
 def test_a_failing_test_fails_the_step(tree):
@@ -224,6 +229,11 @@ def test_closing_line(capsys, tree):
     assert out.splitlines()[-1] == "1 passed, 2 failed"
     assert "a fault" in out and "OSError: disk on fire" in out
 
+def test_checks_run_side_by_side(tree):
+    both = threading.Barrier(2, timeout=9)
+    def meets(root): both.wait(); return []
+    assert check.run_all({"one": meets, "other": meets}, tree, jobs=2) == 0
+
 def test_exit_codes_and_choice(capsys, tree):
     assert check.main(["--only", "import-order", "stale-*"], tree) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed"
@@ -231,6 +241,8 @@ def test_exit_codes_and_choice(capsys, tree):
     assert check.main(["--only", "stale-modules"], tree) == 1
     with pytest.raises(SystemExit) as e: check.main(["--only", "no-such"], tree)
     assert e.value.code == 2 and "no-such" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as e: check.main(["--jobs", "0"], tree)
+    assert e.value.code == 2 and "--jobs 0: must be at least 1" in capsys.readouterr().err
 
 def test_list_names_every_notebook(capsys, tree):
     check.main(["--list"], tree)

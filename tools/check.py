@@ -1,11 +1,13 @@
-"""Every check of the project, one after the other, each named, timed and counted.
+"""Every check of the project, as many at once as there are cores, each named, timed and counted.
 
     python tools/check.py                               all of them
+    python tools/check.py --jobs 1                      one after the other
     python tools/check.py --list                        their names
     python tools/check.py --only links 'notebook:0*'    some of them
 
 A check is a function from the tree to the list of its faults; an empty list is a pass. None of them writes into the tree."""
 import argparse, ast, base64, fnmatch, functools, os, re, shutil, subprocess, sys, tempfile, time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import metadata
 from pathlib import Path
 
@@ -142,9 +144,9 @@ def params(root):
 
 # ---- checks that run something ----
 
-def run(*cmd, cwd, minutes=20):
+def run(*cmd, cwd, minutes=20, **env):
     "A command's faults (none when it exits with 0, else the last lines it printed) and all that it printed"
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PATH": f"{BIN}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PATH": f"{BIN}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"} | env
     pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try: done = subprocess.run(cmd, cwd=cwd, env=env, timeout=60 * minutes, **pipes)
     except subprocess.TimeoutExpired: return [f"still running after {minutes} minutes: {' '.join(map(str, cmd))}"], ""
@@ -171,11 +173,10 @@ def notebook(path, root):
     return faults or ([] if done else [f"{path.name}: nbdev_test did not run it", *out.splitlines()])
 
 def experiment(path, root):
-    "papermill runs the experiment with its parameters of smoke.yaml, in a folder of its own"
+    "The experiment runs with its parameters of smoke.yaml, and once more from its manifest: bit-equal"
     with tempfile.TemporaryDirectory() as tmp:
-        values = dict(smoke(root).get(path.stem) or {}) | ({"out": tmp} if "out" in parameters(path) else {})
-        out = f"{tmp}/run.ipynb", "-y", yaml.safe_dump(values), "-k", "python3", "--cwd", tmp, "--no-progress-bar"
-        return run(BIN / "papermill", path, *out, cwd=root)[0]
+        made = run(BIN / "attnattack", "run", path, "-f", root / "nbs/experiments/params/smoke.yaml", "--out", f"{tmp}/run", cwd=tmp, ATTNATTACK_TESTED="1")[0]
+        return made or run(BIN / "attnattack", "verify", f"{tmp}/run", cwd=tmp)[0]
 
 def selftest(root):
     "Every module's minimal test, in build order"
@@ -197,15 +198,19 @@ def attempt(check, root):
     try: return check(root)
     except Exception as e: return [f"{type(e).__name__}: {e}"]
 
-def run_all(chosen, root):
-    "Run the checks, print a line each and the count; how many failed"
+def timed(check, root):
+    start = time.time()
+    return attempt(check, root), time.time() - start
+
+def run_all(chosen, root, jobs=1):
+    "Run the checks, `jobs` at once, print a line each as it ends, and the count; how many failed"
     failed, begin = 0, time.time()
-    for name, check in chosen.items():
-        print(f"{name:32}", end="", flush=True)
-        start = time.time()
-        faults = attempt(check, root)
-        failed += bool(faults)
-        print(f"{time.time() - start:7.1f} s  {'failed' if faults else 'passed'}", *faults, sep="\n    ", flush=True)
+    with ThreadPoolExecutor(jobs) as pool:
+        names = {pool.submit(timed, check, root): name for name, check in chosen.items()}
+        for done in as_completed(names):
+            faults, seconds = done.result()
+            failed += bool(faults)
+            print(f"{names[done]:32}{seconds:7.1f} s  {'failed' if faults else 'passed'}", *faults, sep="\n    ", flush=True)
     print(f"{'total':32}{time.time() - begin:7.1f} s\n{len(chosen) - failed} passed, {failed} failed", flush=True)
     return failed
 
@@ -213,11 +218,15 @@ def main(argv=None, root=ROOT):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print the names of the checks")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these alone; a name may hold * and ?")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--jobs", type=int, default=cores, metavar="N", help="checks at once, the cores shared among them (default: %(default)s)")
     args, chosen = parser.parse_args(argv), steps(root)
+    if args.jobs < 1: parser.error(f"--jobs {args.jobs}: must be at least 1")
     for name in args.only or []:
         if not fnmatch.filter(chosen, name): parser.error(f"--only {name}: no such check, --list names them")
     if args.only: chosen = {n: c for n, c in chosen.items() if any(fnmatch.fnmatch(n, o) for o in args.only)}
     if args.list: return print(*chosen, sep="\n")
-    return int(run_all(chosen, root) > 0)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // args.jobs)))   # one thread a core, whatever runs beside
+    return int(run_all(chosen, root, args.jobs) > 0)
 
 if __name__ == "__main__": sys.exit(main())
