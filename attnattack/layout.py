@@ -250,16 +250,23 @@ def before_unet(self: Steering, unet, args, kw):
     x = torch.cat([self.moved] * (len(self.sample) // len(z)))
     return (self.scale_input(x, t), *args[1:]), kw
 
-# %% ../nbs/13_layout_guidance.ipynb #d3f02333
+# %% ../nbs/13_layout_guidance.ipynb #25240727
+def _carry(scheduler, delta):
+    "Samples that the scheduler keeps of the step it is in move as well"
+    for name in ("cur_sample", "sample"):
+        old = getattr(scheduler, name, None)
+        if isinstance(old, torch.Tensor) and old.shape == delta.shape: setattr(scheduler, name, old + delta)
+    if hasattr(scheduler, "last_sample"): scheduler.last_sample = None
+
+# %% ../nbs/13_layout_guidance.ipynb #24bc0115
 @patch
 def step(self: Steering, noise, t, sample, *args, **kw):
     if self.moved is not None:
+        _carry(self.pipe.scheduler, self.moved - sample)
         sample, self.moved = self.moved, None
-        # UniPC's corrector would start from the sample before, and undo the move
-        if hasattr(self.pipe.scheduler, "last_sample"): self.pipe.scheduler.last_sample = None
     return self.real_step(noise, t, sample, *args, **kw)
 
-# %% ../nbs/13_layout_guidance.ipynb #25240727
+# %% ../nbs/13_layout_guidance.ipynb #3affd05a
 @patch
 def look_up(self: Steering, z, kw):
     "Where the maps are, now that the size is known"
@@ -268,7 +275,7 @@ def look_up(self: Steering, z, kw):
     self.capture = Capture(names=(*names, *(_self_of(n) for n in names if self.g.refine)))
     self.aspect, self.biases = size[0] / size[1], {r.name: box_bias(self.layouts, r, self.g.forward) for r in rows if r.kind == "cross"}
 
-# %% ../nbs/13_layout_guidance.ipynb #3affd05a
+# %% ../nbs/13_layout_guidance.ipynb #00ba763b
 @dataclass(frozen=True)
 class Update:
     "What one pass of the inner loop found"
@@ -276,7 +283,7 @@ class Update:
     iteration: int  # in the step
     losses: dict    # picture of the batch → its loss before the update
 
-# %% ../nbs/13_layout_guidance.ipynb #a237c9b9
+# %% ../nbs/13_layout_guidance.ipynb #1dc95181
 @contextmanager
 def _looking(s):
     "Maps with gradients, and the hooks told to keep out"
@@ -285,7 +292,7 @@ def _looking(s):
         with torch.enable_grad(), frozen(unet), checkpointing(unet, s.g.checkpoint_steps), hijacked(unet, s.capture) as h: yield h.store
     finally: s.inside = False
 
-# %% ../nbs/13_layout_guidance.ipynb #00ba763b
+# %% ../nbs/13_layout_guidance.ipynb #5e8023a4
 def _losses(s, store, x, t, kw, todo):
     "The loss of the pictures `todo`, whose latents are x"
     text = kw["encoder_hidden_states"]
@@ -294,11 +301,20 @@ def _losses(s, store, x, t, kw, todo):
     s.pipe.unet(s.scale_input(x, t), t, **{**kw, **more})
     return layout_loss(refined(store, s.g.refine), [s.layouts[i] for i in todo.tolist()], s.aspect)
 
-# %% ../nbs/13_layout_guidance.ipynb #1dc95181
+# %% ../nbs/13_layout_guidance.ipynb #7754c820
+def _pull(s, x, loss, far):
+    "Gradient of the loss of the pictures `far` with respect to all latents x"
+    grad = torch.autograd.grad(s.g.scale * loss[far].sum(), x)[0]
+    if not grad.isfinite().all(): raise FloatingPointError(f"latents: the gradient of step {s.i} is not finite; lower scale or use float32")
+    return grad
+
+# %% ../nbs/13_layout_guidance.ipynb #c7ee3094
+def _input_scale(s, z, t): return s.scale_input(torch.ones_like(z[:1]), t).flatten()[0].item()
+
 @patch
 def guide(s: Steering, z, t, kw):
     "The latents, moved until their words look into their boxes"
-    size = step_size(s.pipe.scheduler, s.i, t, s.scale_input(torch.ones_like(z[:1]), t).flatten()[0].item(), s.g.units)
+    size = step_size(s.pipe.scheduler, s.i, t, _input_scale(s, z, t), s.g.units)
     z, todo = z.clone(), torch.tensor([i for i, l in enumerate(s.layouts) if l], device=z.device)
     with _looking(s) as store:
         for k in range(s.g.iterations):
@@ -307,13 +323,11 @@ def guide(s: Steering, z, t, kw):
             s.records.append(Update(s.i, k, dict(zip(todo.tolist(), loss.tolist()))))
             far = loss.detach() > s.g.threshold
             if not far.any(): break
-            grad = torch.autograd.grad(s.g.scale * loss[far].sum(), x)[0]
-            if not grad.isfinite().all(): raise FloatingPointError(f"latents: the gradient of step {s.i} is not finite; lower scale or use float32")
-            todo = todo[far]
+            grad, todo = _pull(s, x, loss, far), todo[far]
             z[todo] = z[todo] - size * grad[far]
     return z
 
-# %% ../nbs/13_layout_guidance.ipynb #7754c820
+# %% ../nbs/13_layout_guidance.ipynb #e14ba6fa
 def _bias_hook(s, name):
     "Adds forward guidance to one layer's mask"
     def hook(module, args, kw):
@@ -323,13 +337,13 @@ def _bias_hook(s, name):
         return args, {**kw, "attention_mask": bias if old is None else old + bias}
     return hook
 
-# %% ../nbs/13_layout_guidance.ipynb #c7ee3094
+# %% ../nbs/13_layout_guidance.ipynb #cb6e040e
 def _hooks(s):
     "Hooks to register: (module, hook)"
     layers = [(m, _bias_hook(s, n)) for n, m in find_attention(s.pipe.unet).items() if ".attn2" in n] if s.g.forward else []
     return [(s.pipe.unet, s.before_unet), *layers]
 
-# %% ../nbs/13_layout_guidance.ipynb #02752b05
+# %% ../nbs/13_layout_guidance.ipynb #9ab51c09
 @contextmanager
 def steered(
     pipe,              # a stock pipeline
@@ -346,7 +360,7 @@ def steered(
         for module, hook in _hooks(s): out.callback(module.register_forward_pre_hook(hook, prepend=True, with_kwargs=True).remove)
         yield s
 
-# %% ../nbs/13_layout_guidance.ipynb #b775bdda
+# %% ../nbs/13_layout_guidance.ipynb #4cca34fa
 def _check_box(b, name):
     "`b` as a tuple of four numbers, or an error that says which box and what is wrong"
     if len(b) != 4: raise ValueError(f"{name}: {tuple(b)}, must be four numbers x0, y0, x1, y1")
@@ -354,13 +368,13 @@ def _check_box(b, name):
     if not (b[0] < b[2] and b[1] < b[3]): raise ValueError(f"{name}: {tuple(b)}, must have x0 < x1 and y0 < y1")
     return tuple(float(v) for v in b)
 
-# %% ../nbs/13_layout_guidance.ipynb #3f5baab5
+# %% ../nbs/13_layout_guidance.ipynb #65a0403c
 def _boxes(b, name):
     "One box or several, as a tuple of boxes"
     if not len(b): raise ValueError(f"{name}: empty, must hold a box or several")
     return (_check_box(b, name),) if not hasattr(b[0], "__len__") else tuple(_check_box(x, f"{name}[{i}]") for i, x in enumerate(b))
 
-# %% ../nbs/13_layout_guidance.ipynb #1e5a08f7
+# %% ../nbs/13_layout_guidance.ipynb #f00e9f5a
 def _tokens(pipe, prompt, words, last, name):
     "Positions of one object's tokens; `last` is the last that the prompt has"
     if isinstance(words, str):
@@ -371,7 +385,7 @@ def _tokens(pipe, prompt, words, last, name):
         if not 1 <= p <= last: raise ValueError(f"{name}: {p}, the prompt's tokens are 1 … {last}")
     return tuple(words)
 
-# %% ../nbs/13_layout_guidance.ipynb #2e7329e5
+# %% ../nbs/13_layout_guidance.ipynb #82e3108e
 def _layout(pipe, prompt, bboxes, words, last, name):
     "One prompt's objects"
     if len(bboxes) != len(words): raise ValueError(f"bboxes: {len(bboxes)} objects for {len(words)} in {name}, must be as many")
@@ -381,7 +395,7 @@ def _last_token(pipe, prompt, embeds):
     if prompt is None: return embeds.shape[1] - 1
     return len(pipe.tokenizer(prompt, truncation=True, max_length=pipe.tokenizer.model_max_length).input_ids) - 2
 
-# %% ../nbs/13_layout_guidance.ipynb #8c7c58e2
+# %% ../nbs/13_layout_guidance.ipynb #d2cbbef0
 def layouts_of(
     pipe,
     prompt,              # a string, several, or None with `embeds`
@@ -402,12 +416,20 @@ def layouts_of(
     found = [_layout(pipe, p, b, w, _last_token(pipe, p, embeds), name) for p, b, w in zip(prompts, bboxes, words)]
     return [l for l in found for _ in range(images)]
 
-# %% ../nbs/13_layout_guidance.ipynb #c2554847
+# %% ../nbs/13_layout_guidance.ipynb #6e75ae26
 def _own(kw):
     "The fields of `Guidance` among keyword arguments, taken out of them"
     return Guidance(**{f.name: kw.pop(f.name) for f in fields(Guidance) if f.name in kw})
 
-# %% ../nbs/13_layout_guidance.ipynb #4cca34fa
+# %% ../nbs/13_layout_guidance.ipynb #2b1dcd25
+def _asked(pipe, prompt, bboxes, phrases, token_indices, kw):
+    "A layout for each picture that a call makes; none without boxes"
+    embeds, images = kw.get("prompt_embeds"), kw.get("num_images_per_prompt") or 1
+    if bboxes is not None and (prompt is not None or embeds is not None): return layouts_of(pipe, prompt, bboxes, phrases, token_indices, embeds, images)
+    if phrases or token_indices: raise ValueError("phrases, token_indices: given without bboxes and a prompt")
+    return []
+
+# %% ../nbs/13_layout_guidance.ipynb #a7cb2c01
 class _Layout:
     "What both pipelines add to the stock ones"
     records: list = []
@@ -415,18 +437,14 @@ class _Layout:
 
     def __call__(self, prompt=None, *args, bboxes=None, phrases=None, token_indices=None, **kw):
         "The stock call, with `bboxes`, `phrases` or `token_indices`, and the fields of `Guidance` as further arguments"
-        g, layouts = _own(kw), []
-        if bboxes is not None and (prompt is not None or kw.get("prompt_embeds") is not None):
-            embeds, images = kw.get("prompt_embeds"), kw.get("num_images_per_prompt") or 1
-            layouts = layouts_of(self, prompt, bboxes, phrases, token_indices, embeds, images)
-        elif phrases or token_indices: raise ValueError("phrases, token_indices: given without bboxes and a prompt")
+        g, layouts = _own(kw), _asked(self, prompt, bboxes, phrases, token_indices, kw)
         if not g.on or not any(layouts): return super().__call__(prompt, *args, **kw)
         _check_call(self, g)
         with steered(self, layouts, g) as s:
             self.records = s.records
             return super().__call__(prompt, *args, **kw)
 
-# %% ../nbs/13_layout_guidance.ipynb #65a0403c
+# %% ../nbs/13_layout_guidance.ipynb #1d6c8cb9
 def _check_call(pipe, g):
     "Can this pipeline be guided now?"
     kind, name = pipe.scheduler.config.get("prediction_type", "epsilon"), type(pipe.scheduler).__name__
@@ -434,11 +452,11 @@ def _check_call(pipe, g):
     if g.backward and torch.is_inference_mode_enabled():
         raise ValueError("scale: backward guidance needs gradients, call the pipeline outside torch.inference_mode")
 
-# %% ../nbs/13_layout_guidance.ipynb #f00e9f5a
+# %% ../nbs/13_layout_guidance.ipynb #cd497bd3
 class LayoutGuidanceXLPipeline(_Layout, StableDiffusionXLPipeline):
     "SDXL whose objects stand in boxes"
 
-# %% ../nbs/13_layout_guidance.ipynb #82e3108e
+# %% ../nbs/13_layout_guidance.ipynb #c4886c31
 class LayoutGuidancePipeline(_Layout, StableDiffusionPipeline):
     "Stable Diffusion whose objects stand in boxes"
     @classmethod
@@ -451,7 +469,7 @@ class LayoutGuidancePipeline(_Layout, StableDiffusionPipeline):
         if "XL" in cls.load_config(str(source), **where)["_class_name"]: return LayoutGuidanceXLPipeline.from_pretrained(source, **kw)
         return super().from_pretrained(source, **kw)
 
-# %% ../nbs/13_layout_guidance.ipynb #d2cbbef0
+# %% ../nbs/13_layout_guidance.ipynb #0a88761f
 def layout_pipeline(
     model: Diffusion,
 ):
@@ -462,7 +480,7 @@ def layout_pipeline(
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
-# %% ../nbs/13_layout_guidance.ipynb #8111bb1d
+# %% ../nbs/13_layout_guidance.ipynb #f83627a8
 class _Kept:
     "A tensor that autograd keeps, counted while it does"
     now = peak = 0
@@ -471,81 +489,93 @@ class _Kept:
         _Kept.now += x.nbytes; _Kept.peak = max(_Kept.peak, _Kept.now)
     def __del__(self): _Kept.now -= self.x.nbytes
 
-# %% ../nbs/13_layout_guidance.ipynb #4f969663
+# %% ../nbs/13_layout_guidance.ipynb #cf0aa3a3
 def kept_bytes(f) -> int: # at the highest
     "How much `f()` makes autograd keep at one time"
     _Kept.now = _Kept.peak = 0
     with torch.autograd.graph.saved_tensors_hooks(_Kept, lambda k: k.x): f()
     return _Kept.peak
 
-# %% ../nbs/13_layout_guidance.ipynb #307dbca2
+# %% ../nbs/13_layout_guidance.ipynb #8ba14b13
+def _seconds(device):
+    "A clock: the process' own time on a CPU, elsewhere the wall's, when the device is done"
+    if device.type == "cpu": return time.process_time()
+    torch.accelerator.synchronize(device)
+    return time.perf_counter()
+
+# %% ../nbs/13_layout_guidance.ipynb #a23d4cb7
+def _plain_passes(unet, x, t, kw, k):
+    "k passes forward and backward with the prompt alone, and a prediction with classifier-free guidance"
+    n = len(x) // 2
+    half = {**kw, **picked({key: kw[key] for key in ("encoder_hidden_states", "added_cond_kwargs")}, slice(n, None))}
+    with frozen(unet), torch.enable_grad():
+        for _ in range(k):
+            z = x[n:].detach().requires_grad_()
+            torch.autograd.grad(unet.forward(z, t, **half)[0].sum(), z)   # past the hooks
+    with torch.no_grad(): unet.forward(x, t, **kw)
+
+# %% ../nbs/13_layout_guidance.ipynb #e8b51972
+def _time_both(pipe, k, rounds, call):
+    "Seconds of each guided step but the first, and of the plain passes right after it"
+    seen, pairs, begin = [], [], [0.]
+    def clock(p, i, t, kw):
+        end = _seconds(pipe.device)
+        (x, t), more = seen[-1]   # the loop's own U-Net call
+        _plain_passes(pipe.unet, x, t, more, k)
+        start, begin[0] = begin[0], _seconds(pipe.device)
+        if i: pairs.append((end - start, begin[0] - end))
+        seen.clear()
+        return kw
+    handle = pipe.unet.register_forward_pre_hook(lambda m, args, kw: seen.append((args, kw)), with_kwargs=True)
+    try: pipe(**call, iterations=k, threshold=0, guided_steps=rounds + 1, num_inference_steps=rounds + 1, callback_on_step_end=clock)
+    finally: handle.remove()
+    return pairs
+
+# %% ../nbs/13_layout_guidance.ipynb #5ac9b348
 def guidance_cost(
     pipe,
     prompt: str,
     bboxes, phrases,     # as the pipeline takes them
     iterations: int = 5, # k
-    rounds: int = 5,     # measurements; the fastest counts
+    rounds: int = 9,     # guided steps that are measured
     batch: int = 1,      # pictures
-) -> dict:               # seconds of a guided step, of k plain passes and a prediction, and their ratio
+    **kw,                # more for the pipeline's call
+) -> dict:               # median seconds of a guided step, of k plain passes and a prediction, and their ratio with its quartiles
     "What a guided step costs over its plain U-Net passes"
-    call = dict(num_inference_steps=20, num_images_per_prompt=batch, output_type="latent", guidance_scale=4.)
-    ask = dict(bboxes=bboxes, phrases=phrases, threshold=0, guided_steps=2)
-    both = [(_time_guided(pipe, prompt, call, ask, iterations), _time_plain(pipe, prompt, call, iterations)) for _ in range(rounds)]
-    guided, plain = map(min, zip(*both))
-    return dict(guided=guided, plain=plain, ratio=guided / plain, iterations=iterations, batch=batch)
+    call = dict(prompt=prompt, bboxes=bboxes, phrases=phrases, num_images_per_prompt=batch, output_type="latent", guidance_scale=4., **kw)
+    pairs = torch.tensor(_time_both(pipe, iterations, rounds, call))
+    low, ratio, high = (pairs[:, 0] / pairs[:, 1]).quantile(torch.tensor([.25, .5, .75])).tolist()
+    guided, plain = pairs.median(0).values.tolist()
+    return dict(guided=guided, plain=plain, ratio=ratio, low=low, high=high, iterations=iterations, rounds=rounds, batch=batch)
 
-# %% ../nbs/13_layout_guidance.ipynb #0114201f
-class _Enough(Exception): "Ends a measured call"
-
-# %% ../nbs/13_layout_guidance.ipynb #36d030b1
-def _time_guided(pipe, prompt, call, ask, k):
-    "Seconds of the second guided step: from the end of the first to its own"
-    times = []
-    def clock(p, i, t, kw):
-        times.append(time.perf_counter())
-        if i == 1: raise _Enough
-        return kw
-    try: pipe(prompt, **call, **ask, iterations=k, callback_on_step_end=clock)
-    except _Enough: return times[1] - times[0]
-
-# %% ../nbs/13_layout_guidance.ipynb #98ca2e99
-def _time_plain(pipe, prompt, call, k):
-    "Seconds of k passes forward and backward, and of a prediction with classifier-free guidance"
-    seen = []
-    handle = pipe.unet.register_forward_pre_hook(lambda m, args, kw: seen.append((args, kw)), with_kwargs=True)
-    try: pipe(prompt, **{**call, "num_inference_steps": 1})
-    finally: handle.remove()
-    (x, t), kw = seen[0]
-    half = {**kw, **picked({k: kw[k] for k in ("encoder_hidden_states", "added_cond_kwargs")}, slice(len(x) // 2, None))}
-    start = time.perf_counter()
-    with frozen(pipe.unet):
-        for _ in range(k):
-            z = x[len(x) // 2:].detach().requires_grad_()
-            with torch.enable_grad(): torch.autograd.grad(pipe.unet(z, t, **half)[0].sum(), z)
-    with torch.no_grad(): pipe.unet(x, t, **kw)
-    return time.perf_counter() - start
-
-# %% ../nbs/13_layout_guidance.ipynb #f83627a8
-@contextmanager
-def recorded(
-    unet,
-    capture: Capture = Capture(("cross",)),
-):
-    "A list that gets a dictionary for each U-Net call: layer → [queries, tokens], of the batch's last picture, mean over heads"
-    calls, held = [], []
+# %% ../nbs/13_layout_guidance.ipynb #b58f45bb
+def _capturing(capture, calls):
+    "Hooks around a U-Net call that capture its maps and keep their means over heads"
+    held = []
     def before(m, args, kw):
         if not hijacked_modules(m): held.append(hijack(m, capture))
     def after(m, args, out):
         if not held: return
         calls.append({n: a[-1].detach().mean(0).half().cpu() for n, a in held[0].store.items()})
         release(held.pop())
+    return before, after, lambda: [release(h) for h in held]
+
+# %% ../nbs/13_layout_guidance.ipynb #73fa3ff4
+@contextmanager
+def recorded(
+    unet,
+    capture: Capture = Capture(("cross",)),
+):
+    "A list that gets a dictionary for each U-Net call: layer → [queries, tokens], of the batch's last picture, mean over heads"
+    calls = []
+    before, after, leave = _capturing(capture, calls)
     with ExitStack() as out:
-        out.callback(lambda: [release(h) for h in held])
+        out.callback(leave)
         out.callback(unet.register_forward_pre_hook(before, with_kwargs=True).remove)
         out.callback(unet.register_forward_hook(after).remove)
         yield calls
 
-# %% ../nbs/13_layout_guidance.ipynb #cf0aa3a3
+# %% ../nbs/13_layout_guidance.ipynb #677a9295
 def _line(e): return f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
 
 @dataclass(frozen=True)
@@ -555,7 +585,7 @@ class AttentionRun:
     words: list         # the prompt's tokens, with the start token
     image: torch.Tensor # [3, H, W], [-1, 1]
 
-# %% ../nbs/13_layout_guidance.ipynb #0c840027
+# %% ../nbs/13_layout_guidance.ipynb #634a598f
 @patch(as_prop=True)
 def layers(self: AttentionRun): return list(self.maps[0])
 
@@ -564,7 +594,7 @@ def map(self: AttentionRun, step, layer, token): # → [h, w]
     a = self.maps[step][layer].float()
     return a[:, token].reshape(grid_size(len(a), self.image.shape[1] / self.image.shape[2]))
 
-# %% ../nbs/13_layout_guidance.ipynb #78ebdd92
+# %% ../nbs/13_layout_guidance.ipynb #307302e8
 @patch
 def over(self: AttentionRun, step, layer, token, strength=.6): # → Pillow
     return overlay(self.image, self.map(step, layer, token), strength)
@@ -575,13 +605,13 @@ def mean_over(self: AttentionRun, token, strength=.6): # all steps and layers �
     size = max(a.shape[2:] for a in maps)
     return overlay(self.image, torch.cat([F.interpolate(a, size, mode="bilinear") for a in maps]).mean((0, 1)), strength)
 
-# %% ../nbs/13_layout_guidance.ipynb #5bacf498
+# %% ../nbs/13_layout_guidance.ipynb #a6243d00
 @patch
 def save(self: AttentionRun, path):
     tensors = {f"{i}/{n}": a.contiguous() for i, m in enumerate(self.maps) for n, a in m.items()}
     with atomic_path(path) as tmp: save_file({**tensors, "image": self.image.contiguous()}, tmp, {"words": json.dumps(self.words)})
 
-# %% ../nbs/13_layout_guidance.ipynb #8f2ca906
+# %% ../nbs/13_layout_guidance.ipynb #c5eaf677
 @patch(cls_method=True)
 def load(cls: AttentionRun, path):
     try:
@@ -591,13 +621,13 @@ def load(cls: AttentionRun, path):
     for k, a in t.items(): steps.setdefault(int(k.split("/")[0]), {})[k.split("/")[1]] = a
     return cls([steps[i] for i in sorted(steps)], words, image)
 
-# %% ../nbs/13_layout_guidance.ipynb #8ba14b13
+# %% ../nbs/13_layout_guidance.ipynb #e611e87a
 def words_of(tokenizer, prompt) -> list: # strings
     "The tokens of a prompt, to be read"
     ids = tokenizer(prompt, truncation=True, max_length=tokenizer.model_max_length).input_ids
     return [t.replace("</w>", "") for t in tokenizer.convert_ids_to_tokens(ids)[:-1]]
 
-# %% ../nbs/13_layout_guidance.ipynb #a23d4cb7
+# %% ../nbs/13_layout_guidance.ipynb #a03368ee
 def attend(
     pipe,        # any Stable Diffusion pipeline
     prompt: str,
@@ -607,7 +637,7 @@ def attend(
     with recorded(pipe.unet) as calls: image = pipe(prompt, **kw, output_type="pt").images[0]
     return AttentionRun(calls, words_of(pipe.tokenizer, prompt), image.float().cpu() * 2 - 1)
 
-# %% ../nbs/13_layout_guidance.ipynb #e8b51972
+# %% ../nbs/13_layout_guidance.ipynb #886835a6
 @torch.no_grad()
 def attention_of(
     model: Diffusion,
@@ -621,7 +651,7 @@ def attention_of(
     with recorded(model.unet) as calls: ddim_denoise(model, z, emb, steps, k, "exact")
     return AttentionRun(calls, words_of(model.tokenizer, prompt), x[0].float().cpu())
 
-# %% ../nbs/13_layout_guidance.ipynb #47744a68
+# %% ../nbs/13_layout_guidance.ipynb #07b1e436
 def make_pictures(
     model: str,     # registered name, folder or hub name
     prompt: str,
@@ -641,7 +671,7 @@ def make_pictures(
         with atomic_path(out/f"{i}_boxes.png") as tmp: draw_box(to_pil(run.image), ask.get("bboxes", [])).save(tmp)
         yield save_image(run.image, out/f"{i}.png")
 
-# %% ../nbs/13_layout_guidance.ipynb #73fa3ff4
+# %% ../nbs/13_layout_guidance.ipynb #7ef3b5ef
 def _widgets():
     "ipywidgets and ipycanvas, or how to get them"
     try: import ipywidgets, ipycanvas
@@ -653,25 +683,31 @@ def _png(im, side) -> bytes:
     im.resize((side, side * im.height // im.width), Image.Resampling.BILINEAR).save(out, "PNG")
     return out.getvalue()
 
-# %% ../nbs/13_layout_guidance.ipynb #677a9295
+# %% ../nbs/13_layout_guidance.ipynb #dfd6a3ff
 class LayoutExplorer:
     "Draw boxes with the mouse, type a phrase for each, paint"
     def __init__(self, pipe, prompt, side, kw):
         w, c = _widgets()
         self.w, self.pipe, self.kw, self.side, self.boxes, self.start, self.run = w, pipe, kw, side, [], None, None
         self.canvas = c.MultiCanvas(2, width=side, height=side)
-        self.prompt = w.Text(prompt, description="prompt", layout=w.Layout(width="520px"))
-        self.seed, self.steps = w.IntText(0, description="seed"), w.IntSlider(20, min=1, max=50, description="steps")
-        self.scale = w.FloatSlider(30., min=0, max=100, description="scale")
-        self.phrases, self.maps, self.note = w.VBox(), w.HBox(), w.Label("drag a box, name what shall stand in it, paint")
-        self.paint_button, self.clear_button = w.Button(description="paint", button_style="primary"), w.Button(description="clear")
-        self.paint_button.on_click(lambda _: self.paint()); self.clear_button.on_click(lambda _: self.clear())
         self.canvas.on_mouse_down(self.down); self.canvas.on_mouse_move(self.drag); self.canvas.on_mouse_up(self.up)
-        controls = w.VBox([self.phrases, self.seed, self.scale, self.steps, w.HBox([self.paint_button, self.clear_button])])
-        self.view = w.VBox([self.prompt, w.HBox([self.canvas, controls]), self.note, self.maps])
+        self.prompt = w.Text(prompt, description="prompt", layout=w.Layout(width="520px"))
+        self.maps, self.note, wraps = w.HBox(), w.Label("drag a box, name what shall stand in it, paint"), w.Layout(flex_flow="row wrap")
+        self.view = w.VBox([self.prompt, w.HBox([self.canvas, self.controls()], layout=wraps), self.note, self.maps])
         self.show(Image.new("RGB", (side, side), "#d8d8d8"))
 
-# %% ../nbs/13_layout_guidance.ipynb #634a598f
+# %% ../nbs/13_layout_guidance.ipynb #68d49760
+@patch
+def controls(self: LayoutExplorer):
+    "What stands beside the picture"
+    w = self.w
+    self.seed, self.steps = w.IntText(0, description="seed"), w.IntSlider(20, min=1, max=50, description="steps")
+    self.phrases, self.scale = w.VBox(), w.FloatSlider(30., min=0, max=100, description="scale")
+    self.paint_button, self.clear_button = w.Button(description="paint", button_style="primary"), w.Button(description="clear")
+    self.paint_button.on_click(lambda _: self.paint()); self.clear_button.on_click(lambda _: self.clear())
+    return w.VBox([self.phrases, self.seed, self.scale, self.steps, w.HBox([self.paint_button, self.clear_button])])
+
+# %% ../nbs/13_layout_guidance.ipynb #b8a8caca
 @patch
 def box_to(self: LayoutExplorer, x, y):
     "From where the mouse went down to (x, y), in [0, 1]"
@@ -681,12 +717,12 @@ def box_to(self: LayoutExplorer, x, y):
 @patch
 def down(self: LayoutExplorer, x, y): self.start = x, y
 
-# %% ../nbs/13_layout_guidance.ipynb #307302e8
+# %% ../nbs/13_layout_guidance.ipynb #ebc6017c
 @patch
 def drag(self: LayoutExplorer, x, y):
     if self.start: self.draw([*self.boxes, self.box_to(x, y)])
 
-# %% ../nbs/13_layout_guidance.ipynb #a6243d00
+# %% ../nbs/13_layout_guidance.ipynb #3958f995
 @patch
 def up(self: LayoutExplorer, x, y):
     if not self.start: return
@@ -694,7 +730,7 @@ def up(self: LayoutExplorer, x, y):
     if box[2] - box[0] > .02 and box[3] - box[1] > .02: self.add(box)
     self.draw(self.boxes)
 
-# %% ../nbs/13_layout_guidance.ipynb #c5eaf677
+# %% ../nbs/13_layout_guidance.ipynb #2f186f2a
 @patch
 def add(self: LayoutExplorer, box, phrase=""):
     "A box and its line for the phrase"
@@ -703,11 +739,11 @@ def add(self: LayoutExplorer, box, phrase=""):
     self.phrases.children += (self.w.Text(phrase, description=colour, placeholder="words of the prompt"),)
     self.draw(self.boxes)
 
-# %% ../nbs/13_layout_guidance.ipynb #e611e87a
+# %% ../nbs/13_layout_guidance.ipynb #db092c72
 @patch
 def clear(self: LayoutExplorer): self.boxes, self.phrases.children = [], (); self.draw([])
 
-# %% ../nbs/13_layout_guidance.ipynb #a03368ee
+# %% ../nbs/13_layout_guidance.ipynb #b5ab516e
 @patch
 def draw(self: LayoutExplorer, boxes):
     top = self.canvas[1]
@@ -717,13 +753,13 @@ def draw(self: LayoutExplorer, boxes):
             top.stroke_style = COLOURS[i % len(COLOURS)]
             top.stroke_rect(x0 * self.side, y0 * self.side, (x1 - x0) * self.side, (y1 - y0) * self.side)
 
-# %% ../nbs/13_layout_guidance.ipynb #886835a6
+# %% ../nbs/13_layout_guidance.ipynb #6789f33d
 @patch
 def show(self: LayoutExplorer, im):
     import numpy as np
     self.canvas[0].put_image_data(np.asarray(im.convert("RGB").resize((self.side, self.side))), 0, 0)
 
-# %% ../nbs/13_layout_guidance.ipynb #6e2991e2
+# %% ../nbs/13_layout_guidance.ipynb #34714fcd
 @patch
 def paint(self: LayoutExplorer):
     "Make the picture, or say in a line why not"
@@ -732,13 +768,13 @@ def paint(self: LayoutExplorer):
     except Exception as e: self.note.value = _line(e)
     finally: self.paint_button.disabled = False
 
-# %% ../nbs/13_layout_guidance.ipynb #0da219e6
+# %% ../nbs/13_layout_guidance.ipynb #d539d125
 @patch
 def asked(self: LayoutExplorer):
     ask = dict(bboxes=list(self.boxes), phrases=[t.value for t in self.phrases.children]) if self.boxes else {}
     return dict(ask, scale=self.scale.value, num_inference_steps=self.steps.value, generator=generator(self.seed.value))
 
-# %% ../nbs/13_layout_guidance.ipynb #ca4c775e
+# %% ../nbs/13_layout_guidance.ipynb #a6df5d82
 @patch
 def painted(self: LayoutExplorer, run):
     self.run = run
@@ -747,7 +783,7 @@ def painted(self: LayoutExplorer, run):
     self.maps.children = [tile(i) for i in range(1, len(run.words))]
     self.note.value = f"painted; {len(self.pipe.records)} inner passes. Below: where each word looked, mean over steps and layers"
 
-# %% ../nbs/13_layout_guidance.ipynb #1d40a37d
+# %% ../nbs/13_layout_guidance.ipynb #26d01fb6
 def explore_layout(
     pipe,                     # a layout pipeline
     prompt: str = "a person on a mud trail under a cloudy sky",
@@ -757,7 +793,7 @@ def explore_layout(
     "Draw boxes, type a phrase for each, see the picture and what each word looked at"
     return LayoutExplorer(pipe, prompt, side, kw)
 
-# %% ../nbs/13_layout_guidance.ipynb #157c0cd3
+# %% ../nbs/13_layout_guidance.ipynb #1bc9bf18
 def pictures_in(
     folder,
     multiple: int,  # of height and width
@@ -768,23 +804,29 @@ def pictures_in(
         with Image.open(p) as im: return not (im.width % multiple or im.height % multiple) and max(im.size) <= most
     return [p for p in sorted(Path(folder).rglob("*.png")) if fits(p)]
 
-# %% ../nbs/13_layout_guidance.ipynb #bfdfaf43
+# %% ../nbs/13_layout_guidance.ipynb #193222f5
 class AttentionExplorer:
     "Step, layer, token: what a word looked at"
     def __init__(self, run, model, prompt, side):
         w, _ = _widgets()
         self.side, self.model, self.run = side, model, None
-        self.step, self.layer = w.IntSlider(0, 0, 0, description="step"), w.Dropdown(description="layer")
-        self.token = w.SelectionSlider(options=["-"], description="token")
-        self.strength, self.image, self.note = w.FloatSlider(.6, min=0, max=1, description="strength"), w.Image(width=side), w.Label("")
-        self.of = w.Dropdown(options=self.sources(run), description="of")
-        self.prompt = w.Text(prompt, description="prompt", continuous_update=False)
-        for x in (self.step, self.layer, self.token, self.strength): x.observe(lambda _: self.draw(), "value")
-        for x in (self.of, self.prompt): x.observe(lambda _: self.load(), "value")
-        self.view = w.HBox([self.image, w.VBox([self.of, self.prompt, self.step, self.layer, self.token, self.strength, self.note])])
+        self.image, self.note, choices = w.Image(width=side), w.Label(""), self.controls(w, run, prompt)
+        self.view = w.HBox([self.image, w.VBox([*choices, self.note])], layout=w.Layout(flex_flow="row wrap"))
         self.load()
 
-# %% ../nbs/13_layout_guidance.ipynb #7ef3b5ef
+# %% ../nbs/13_layout_guidance.ipynb #d72357e3
+@patch
+def controls(self: AttentionExplorer, w, run, prompt):
+    "What stands beside the picture"
+    self.of = w.Dropdown(options=self.sources(run), description="of")
+    self.prompt = w.Text(prompt, description="prompt", continuous_update=False)
+    self.step, self.layer = w.IntSlider(0, 0, 0, description="step"), w.Dropdown(description="layer")
+    self.token, self.strength = w.SelectionSlider(options=["-"], description="token"), w.FloatSlider(.6, min=0, max=1, description="strength")
+    for x in (self.of, self.prompt): x.observe(lambda _: self.load(), "value")
+    for x in (self.step, self.layer, self.token, self.strength): x.observe(lambda _: self.draw(), "value")
+    return self.of, self.prompt, self.step, self.layer, self.token, self.strength
+
+# %% ../nbs/13_layout_guidance.ipynb #cefe0c1d
 @patch
 def sources(self: AttentionExplorer, run):
     if isinstance(run, AttentionRun): return [("this run", run)]
@@ -795,14 +837,14 @@ def sources(self: AttentionExplorer, run):
     if not found: raise FileNotFoundError(f"{run}: holds no attention*.safetensors{hint}")
     return [(str(p.relative_to(path)), p) for p in found]
 
-# %% ../nbs/13_layout_guidance.ipynb #dfd6a3ff
+# %% ../nbs/13_layout_guidance.ipynb #6cce0298
 @patch
 def read(self: AttentionExplorer, x):
     "What was recorded, or what the model says"
     if isinstance(x, AttentionRun): return x
     return AttentionRun.load(x) if x.suffix == ".safetensors" else attention_of(self.model, load_image(x), self.prompt.value)
 
-# %% ../nbs/13_layout_guidance.ipynb #68d49760
+# %% ../nbs/13_layout_guidance.ipynb #774bf00a
 @patch
 def load(self: AttentionExplorer):
     "Another run, and the choices that it offers"
@@ -810,14 +852,20 @@ def load(self: AttentionExplorer):
     try: run = self.read(x)
     except Exception as e: self.note.value = _line(e); return
     self.run = None # no drawing while the choices change
+    self.offer(run)
+    self.run = run
+    self.draw()
+
+# %% ../nbs/13_layout_guidance.ipynb #0cd784ff
+@patch
+def offer(self: AttentionExplorer, run):
+    "The run's steps, layers and tokens"
     self.step.max = len(run.maps) - 1
     self.layer.options = [(f"{n.split('.transformer')[0]} ({len(a)} cells)", n) for n, a in run.maps[0].items()]
     self.token.options = [(f"{i} {t}", i) for i, t in enumerate(run.words)]
     self.step.value, self.layer.value, self.token.value = 0, run.layers[0], min(2, len(run.words) - 1)
-    self.run = run
-    self.draw()
 
-# %% ../nbs/13_layout_guidance.ipynb #b8a8caca
+# %% ../nbs/13_layout_guidance.ipynb #2f733ac5
 @patch
 def draw(self: AttentionExplorer):
     if self.run is None: return
@@ -825,7 +873,7 @@ def draw(self: AttentionExplorer):
     self.image.value = _png(self.run.over(*at, self.strength.value), self.side)
     self.note.value = f"largest share of a cell's attention: {self.run.map(*at).max():.3f}"
 
-# %% ../nbs/13_layout_guidance.ipynb #ebc6017c
+# %% ../nbs/13_layout_guidance.ipynb #4b2aa44a
 def explore_attention(
     run,                            # an AttentionRun, its file, or the folder of a finished run
     model: Diffusion | None = None, # asked about pictures for which nothing was recorded
@@ -836,7 +884,7 @@ def explore_attention(
     return AttentionExplorer(run, model, prompt, side)
 for c in (LayoutExplorer, AttentionExplorer): c._repr_mimebundle_ = lambda self, **kw: self.view._repr_mimebundle_(**kw)
 
-# %% ../nbs/13_layout_guidance.ipynb #f6f8b00f
+# %% ../nbs/13_layout_guidance.ipynb #933b9c61
 def _selftest():
     "A minimal test of this part"
     from attnattack.models import dummy_diffusion
@@ -848,6 +896,6 @@ def _selftest():
     assert not torch.equal(make(pipe, **ask), make(model.pipe))
     return f"layout: off is the stock pipeline bit for bit, on makes {len(pipe.records)} inner passes in 3 steps"
 
-# %% ../nbs/13_layout_guidance.ipynb #193222f5
+# %% ../nbs/13_layout_guidance.ipynb #338f3ac0
 #| eval: false
 if __name__ == "__main__": print(_selftest())
