@@ -456,7 +456,7 @@ def finish(run: LatentRun) -> LatentResult:
     return LatentResult(*pictures, label_map(run, run.ref.cross), label_map(run, fwd.cross), failed)
 
 # %% ../nbs/12_latent_attack.ipynb #ae6f47cd
-FREE = ("save_dir", "device", "checkpoint_steps", "batch_size") # fields that do not change what is computed
+FREE = ("images_root", "save_dir", "device", "checkpoint_steps", "batch_size") # fields that do not change what is computed; pictures have fingerprints of their own
 
 def config_hash(
     c: LatentConfig,

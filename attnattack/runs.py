@@ -249,9 +249,9 @@ def inputs(
 CHANGING = ("*.ipynb", "*.html", "*.md", "*.pt", "*.lock", "*.log", "*tfevents*", "manifest.json", "params.yaml", "*seconds*", "*measured*")
 
 def steady(value):
-    "A JSON value without what clocks and gauges say: keys that end in `seconds` or `measured`, figures with the unit s"
+    "A JSON value without what clocks and gauges say: keys with `seconds` or `measured` in them, figures with the unit s"
     if isinstance(value, dict) and value.get("unit") == "s": return None
-    if isinstance(value, dict): return {k: steady(v) for k, v in value.items() if not str(k).endswith(("seconds", "measured"))}
+    if isinstance(value, dict): return {k: steady(v) for k, v in value.items() if not re.search("seconds|measured", str(k))}
     return [steady(v) for v in value] if isinstance(value, list) else value
 
 # %% ../nbs/16_runs.ipynb #fb81324f
@@ -261,11 +261,17 @@ def digest(
 ) -> str:   # 64 hexadecimal digits
     "SHA-256 of what two runs share of a file"
     path = Path(path)
+    if path.suffix == ".safetensors": return hashlib.sha256(_ordered(path.read_bytes())).hexdigest()
     if path.suffix not in (".json", ".jsonl", ".csv", ".txt", ".yaml"): return file_hash(path)
     text = path.read_text("utf-8").replace(str(folder), "<out>")
     lines = text.splitlines() if path.suffix == ".jsonl" else [text]
     if path.suffix in (".json", ".jsonl"): text = "\n".join(json.dumps(steady(json.loads(l)), sort_keys=True) for l in lines)
     return hashlib.sha256(text.encode()).hexdigest()
+
+def _ordered(b):
+    "A safetensors file with its header in alphabetical order; the library writes it in any"
+    n = 8 + int.from_bytes(b[:8], "little")
+    return json.dumps(json.loads(b[8:n]), sort_keys=True).encode() + b[n:]
 
 def digests(folder) -> dict: # name → digest
     "The digests of a run's files but those that always change"
