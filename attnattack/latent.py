@@ -456,13 +456,13 @@ def finish(run: LatentRun) -> LatentResult:
     return LatentResult(*pictures, label_map(run, run.ref.cross), label_map(run, fwd.cross), failed)
 
 # %% ../nbs/12_latent_attack.ipynb #ae6f47cd
-FREE = ("images_root", "save_dir", "device", "checkpoint_steps", "batch_size") # fields that do not change what is computed; pictures have fingerprints of their own
+FREE = ("save_dir", "device", "checkpoint_steps", "batch_size") # fields that do not change what is computed
 
 def config_hash(
     c: LatentConfig,
 ) -> str:                # 16 hex digits
-    "What all pictures of a folder have in common"
-    kept = {k: v for k, v in asdict(c).items() if k not in FREE}
+    "What all pictures of a folder have in common, wherever they lie: each has a fingerprint of its own"
+    kept = {k: v for k, v in asdict(c).items() if k not in ("images_root", *FREE)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 def check_folder(c: LatentConfig, out):

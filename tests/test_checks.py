@@ -219,6 +219,11 @@ def test_a_failing_test_fails_the_step(tree):
     (tree / "tests/test_it.py").write_text("def test_it(): assert 'black' == 'white'")
     assert "'white'" in "\n".join(check.tests(tree))
 
+def test_what_is_skipped_is_said(capsys, tree):
+    (tree / "tests").mkdir()
+    (tree / "tests/test_it.py").write_text("import pytest\ndef test_it(): pytest.skip('no browser')")
+    assert check.tests(tree) == [] and "no browser" in capsys.readouterr().out
+
 # ---- the runner ----
 
 def broken(root): raise OSError("disk on fire")

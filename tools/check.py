@@ -182,7 +182,11 @@ def selftest(root):
     "Every module's minimal test, in build order"
     return run(BIN / "attnattack", "selftest", cwd=root)[0]
 
-def tests(root): return run(sys.executable, "-m", "pytest", "-q", "tests", cwd=root)[0]
+def tests(root):
+    "pytest; what it skips, and why, is printed"
+    faults, out = run(sys.executable, "-m", "pytest", "-q", "-rs", "tests", cwd=root)
+    print(*(f"    {line}\n" for line in out.splitlines() if line.startswith("SKIPPED")), sep="", end="", flush=True)
+    return faults
 
 # ---- the runner ----
 
