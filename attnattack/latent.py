@@ -4,20 +4,23 @@
 
 # %% auto #0
 __all__ = ['CHOICES', 'LEAST', 'PARITY', 'SMALL', 'FREE', 'KINDS', 'LatentConfig', 'term_weights', 'parity', 'Padding',
-           'sample_latents', 'invert', 'arrive', 'fit_null', 'null_text', 'attack_step', 'Reference', 'reference_walk',
-           'pseudo_mask', 'cells_of', 'label_tokens', 'target_of', 'LatentRun', 'new_weights', 'prepare', 'laid_over',
-           'cross_entropies', 'Forward', 'walk_terms', 'LatentRecord', 'fooled', 'latent_attack', 'LatentResult',
-           'eight_bits', 'label_map', 'finish', 'config_hash', 'check_folder', 'lock_folder', 'sha256', 'read_records',
-           'append_records', 'outdated', 'Item', 'prompt_names', 'find_items', 'read_item', 'files_of', 'save_pictures',
-           'save_losses', 'make_record', 'Event', 'Folder', 'tidy', 'resume_weights', 'commit', 'attack_folder',
-           'summary', 'summary_text', 'follow', 'run_folder']
+           'sample_latents', 'invert', 'arrive', 'fit_null', 'null_text', 'attack_step', 'lean_step', 'Reference',
+           'OnDisk', 'reference_walk', 'pseudo_mask', 'cells_of', 'label_tokens', 'target_of', 'LatentRun',
+           'new_weights', 'prepare', 'laid_over', 'cross_entropies', 'Forward', 'walk_terms', 'LatentRecord', 'fooled',
+           'latent_attack', 'LatentResult', 'eight_bits', 'label_map', 'finish', 'config_hash', 'check_folder',
+           'lock_folder', 'sha256', 'read_records', 'append_records', 'outdated', 'Item', 'prompt_names', 'find_items',
+           'read_item', 'files_of', 'save_pictures', 'save_losses', 'make_record', 'Event', 'Folder', 'tidy',
+           'resume_weights', 'commit', 'attack_folder', 'summary', 'summary_text', 'follow', 'run_folder']
 
 # %% ../nbs/12_latent_attack.ipynb #38b7fc0d
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-import copy, hashlib, json, math, os, re, time
+import copy, hashlib, json, math, os, re, tempfile, time
 import filelock, torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from . import __version__
@@ -30,7 +33,7 @@ from .hijack import Capture
 from .loss import Terms, Weights, cross_loss, l2_loss, self_loss, total_loss
 from .models import Diffusion, decode, embed, encode, load_diffusion, token_positions
 from .release import hijacked
-from .utils import atomic_path, check_image, cover, from_pil, from_unit, generator, one_of, open_image, save_image, to_pil, to_unit
+from .utils import atomic_path, check_image, cover, from_pil, from_unit, generator, give_back, one_of, open_image, save_image, to_pil, to_unit
 from .weights import SCHEDULES, WEIGHT_MODES, TimestepWeights, load_weights, save_weights
 
 # %% ../nbs/12_latent_attack.ipynb #ce47cbed
@@ -106,7 +109,7 @@ def _check_config(c):
     if c.weight_decay < 0: raise ValueError(f"weight_decay: {c.weight_decay}, must be ≥ 0")
     term_weights(c)
 
-# %% ../nbs/12_latent_attack.ipynb #f1382d58
+# %% ../nbs/12_latent_attack.ipynb #2ad661eb
 def term_weights(c: LatentConfig) -> Weights:
     "The weights of the four terms"
     return Weights(c.attack_loss_weight, c.self_attn_loss_weight, c.cross_attn_loss_weight, c.l2_loss_weight)
@@ -121,7 +124,7 @@ def parity(
     for k in changes.keys() & PARITY.keys(): raise ValueError(f"{k}: is part of the parity preset, whose value is {PARITY[k]!r}")
     return LatentConfig(**PARITY, **changes)
 
-# %% ../nbs/12_latent_attack.ipynb #9ef8ef7c
+# %% ../nbs/12_latent_attack.ipynb #23ad4152
 class Padding(Diffusion):
     "A model that takes every multiple of its VAE's factor: the U-Net pads levels of odd size"
     @property
@@ -146,7 +149,7 @@ def invert(
     "The latents on the way up; only as many as are used"
     return [z, *walk(model, z, up, emb, guidance)]
 
-# %% ../nbs/12_latent_attack.ipynb #489d17ac
+# %% ../nbs/12_latent_attack.ipynb #8c8e3847
 def arrive(
     model, z, m,         # Diffusion, latent at level m.a_from, Move
     out: torch.Tensor,   # the model's output for z
@@ -155,7 +158,7 @@ def arrive(
     x0, eps = split(out, z, m.a_from.to(z), model.scheduler.config.prediction_type)
     return m.a_to.to(z) ** .5 * x0 + (1 - m.a_to.to(z)) ** .5 * eps
 
-# %% ../nbs/12_latent_attack.ipynb #e24b2eea
+# %% ../nbs/12_latent_attack.ipynb #a9ec1d66
 def fit_null(
     model, z, m,         # Diffusion, latent, Move
     emb, null,           # Embeddings; the null embedding, [B, L, D], with grad
@@ -175,7 +178,7 @@ def fit_null(
     with torch.no_grad(): z = end()
     return z, (z - target).square().flatten(1).mean(1)
 
-# %% ../nbs/12_latent_attack.ipynb #c8789c61
+# %% ../nbs/12_latent_attack.ipynb #a5e76e6c
 def null_text(
     model: Diffusion,
     zs: list,            # latents from `invert`
@@ -193,39 +196,59 @@ def null_text(
         embs.append(emb.with_null(null.detach().to(start.dtype).clone()))
     return embs, error
 
-# %% ../nbs/12_latent_attack.ipynb #e1f748d3
+# %% ../nbs/12_latent_attack.ipynb #3d6e212a
 def _at(maps, i): return {n: a[i:i+1] for n, a in maps.items()}
 
 def attack_step(
     model, store,    # Diffusion, and the store of its hijack
     z, m, emb,       # latent [B, C, h, w], Move, Embeddings with the step's null embedding
-    ref: dict,       # the reference's self maps of this step
+    ref,             # the reference's self maps of this step, by name
     guidance: float, cells: int, # g; queries of the cross maps to average
 ) -> tuple:          # (next latent, self losses [B], averaged cross map [B, queries, tokens])
     "One denoise step and what its attention says about each picture"
     store.clear()
     z = move(model, z, m, emb, guidance)
     if not store: raise RuntimeError("hijack: no attention map arrived; call backward() before the release when steps are checkpointed")
+    ref = dict(ref) # read here if they lie in a file
     own = {n: store[n] for n in ref}
     losses = torch.stack([self_loss(_at(own, i), _at(ref, i)) for i in range(len(z))])
     return z, losses, average(select(store, "cross", cells, ("down", "up")))
 
-# %% ../nbs/12_latent_attack.ipynb #c62b8a44
+# %% ../nbs/12_latent_attack.ipynb #e6fefe13
+def lean_step(*args, **kw):
+    "`attack_step`, after freed memory went back to the system"
+    give_back()
+    return attack_step(*args, **kw)
+
+# %% ../nbs/12_latent_attack.ipynb #69875d89
 @dataclass(frozen=True)
 class Reference:
     "The walk down without attack"
-    maps: list            # for each step: module name → self-attention map, [B, heads, q, q]
+    maps: list            # for each step: module name → self-attention map, [B, heads, q, q]; see `OnDisk`
     cross: torch.Tensor   # averaged cross map, [B, q, tokens]
     z: torch.Tensor       # the latent it ends at, [B, C, h, w]
     names: tuple          # modules whose maps are needed, self and cross
 
-# %% ../nbs/12_latent_attack.ipynb #5efe6b66
+# %% ../nbs/12_latent_attack.ipynb #eb6ea56f
+class OnDisk(Mapping):
+    "Tensors by name in a temporary file; each is read when it is asked for, and not kept"
+    def __init__(self, tensors: dict):
+        self.device, self.folder = next(iter(tensors.values())).device, tempfile.TemporaryDirectory(prefix="attnattack-")
+        self.file, self.names = Path(self.folder.name)/"maps.safetensors", tuple(tensors)
+        save_file({n: a.contiguous() for n, a in tensors.items()}, self.file)
+    def __getitem__(self, name):
+        with safe_open(self.file, "pt", device=str(self.device)) as f: return f.get_tensor(name)
+    def __iter__(self): return iter(self.names)
+    def __len__(self): return len(self.names)
+
+# %% ../nbs/12_latent_attack.ipynb #dc1a90a3
 @torch.no_grad()
 def reference_walk(
     model, z,             # Diffusion, latent to start from
     embs, down,           # an Embeddings and a Move for each step
     guidance: float,
     self_limit: int, cells: int, # most queries of a self map; queries of the cross maps
+    keep_maps=dict,       # what becomes of a step's maps; `OnDisk` keeps them in a file
 ) -> Reference:
     "Walk down with capture, without grad"
     keep = Capture(max_queries=max(self_limit, cells), half="all" if guidance == 1 else "cond")
@@ -234,12 +257,12 @@ def reference_walk(
         for m, emb in zip(down, embs):
             h.store.clear()
             z = move(model, z, m, emb, guidance)
-            maps.append({n: a for n, a in select(h.store, "self").items() if a.shape[2] <= self_limit})
+            maps.append(keep_maps({n: a for n, a in select(h.store, "self").items() if a.shape[2] <= self_limit}))
             found = select(h.store, "cross", cells, ("down", "up"))
             cross.append(average(found))
     return Reference(maps, torch.stack(cross).mean(0), z, (*maps[0], *found))
 
-# %% ../nbs/12_latent_attack.ipynb #28754615
+# %% ../nbs/12_latent_attack.ipynb #e8752598
 def pseudo_mask(
     a: torch.Tensor,     # averaged cross map, [B, queries, tokens]
     tokens: list,        # for each picture the positions of its label
@@ -251,7 +274,7 @@ def pseudo_mask(
     m = F.interpolate(m / m.amax((2, 3), keepdim=True), size, mode="bilinear").clamp(0, 1)
     return m.gt(.5).float() if hard else m
 
-# %% ../nbs/12_latent_attack.ipynb #69875d89
+# %% ../nbs/12_latent_attack.ipynb #dab81e00
 SMALL = ("dummy", "dummy-xl", "tiny-sd") # their cross attention lies at res / 16
 
 def cells_of(
@@ -270,7 +293,7 @@ def target_of(c: LatentConfig, classifier):
     t = c.target
     return None if t is None else int(labels(classifier, int(t) if str(t).isdigit() else t, 1)[0])
 
-# %% ../nbs/12_latent_attack.ipynb #a5b425e3
+# %% ../nbs/12_latent_attack.ipynb #c7728a60
 class LatentRun:
     "The attack of one batch: its parts and what has been found so far"
     def __init__(self,
@@ -303,7 +326,7 @@ def new_weights(c: LatentConfig) -> TimestepWeights:
     "The timestep weights that a configuration names"
     return TimestepWeights(c.weight_mode, c.diffusion_steps - c.start_step, c.weight_schedule, c.weight_lr)
 
-# %% ../nbs/12_latent_attack.ipynb #1bbb5a02
+# %% ../nbs/12_latent_attack.ipynb #472c372f
 def prepare(run: LatentRun):
     "Inversion, null-text, reference and mask: all that comes before the attack"
     c, model, size = run.c, run.model, tuple(run.x.shape[2:])
@@ -311,7 +334,7 @@ def prepare(run: LatentRun):
     up, run.down = ddim_moves(model.scheduler, c.diffusion_steps, c.diffusion_steps - c.start_step, c.mode)
     zs = invert(model, sample_latents(model, run.x, c.seed), emb, up, c.guidance_reverse)
     run.embs, run.null_error = null_text(model, zs, emb, run.down, c)
-    run.ref = reference_walk(model, zs[-1], run.embs, run.down, c.guidance, run.limit, run.cells)
+    run.ref = reference_walk(model, zs[-1], run.embs, run.down, c.guidance, run.limit, run.cells, OnDisk if c.checkpoint_steps else dict)
     run.capture = Capture(names=run.ref.names, half="all" if c.guidance == 1 else "cond")
     run.mask = pseudo_mask(run.ref.cross, run.tokens, size, c.is_hard_mask) if c.is_apply_mask else None
     run.start, run.z = zs[-1], zs[-1].clone().requires_grad_()
@@ -326,7 +349,7 @@ def cross_entropies(classifier, logits, y):
     "Cross entropy of each picture; an ensemble's logits are means of log-probabilities"
     return (F.nll_loss if isinstance(classifier, Ensemble) else F.cross_entropy)(logits, y, reduction="none")
 
-# %% ../nbs/12_latent_attack.ipynb #eb6ea56f
+# %% ../nbs/12_latent_attack.ipynb #d1655729
 @dataclass(frozen=True)
 class Forward:
     "One pass down: everything that an iteration looks at"
@@ -339,7 +362,7 @@ class Forward:
 def walk_terms(run: LatentRun, store, z) -> Forward:
     "Walk a latent down, decode it, and take every term of every picture"
     c, start, found = run.c, z, []
-    step = (lambda *a: checkpoint(attack_step, *a, use_reentrant=False)) if c.checkpoint_steps and torch.is_grad_enabled() else attack_step
+    step = (lambda *a: checkpoint(lean_step, *a, use_reentrant=False)) if c.checkpoint_steps and torch.is_grad_enabled() else attack_step
     for m, emb, ref in zip(run.down, run.embs, run.ref.maps):
         z, *said = step(run.model, store, z, m, emb, ref, c.guidance, run.cells)
         found.append(said)
@@ -352,7 +375,7 @@ def walk_terms(run: LatentRun, store, z) -> Forward:
              for i, t in enumerate(run.tokens)]
     return Forward(terms, steps, logits, cross, image)
 
-# %% ../nbs/12_latent_attack.ipynb #dc1a90a3
+# %% ../nbs/12_latent_attack.ipynb #b72284c3
 @dataclass(frozen=True)
 class LatentRecord:
     "One iteration, a value for each picture; None for those that have stopped"
@@ -367,7 +390,7 @@ class LatentRecord:
         mean = lambda k: sum(t[k] for t in self.terms if t) / max(1, sum(t is not None for t in self.terms))
         return f"{self.iteration:3d}  hit {sum(map(bool, self.hit))}/{len(self.hit)}  " + "  ".join(f"{k} {mean(k):.4g}" for k in ("ce", "self", "cross"))
 
-# %% ../nbs/12_latent_attack.ipynb #379e09e9
+# %% ../nbs/12_latent_attack.ipynb #f04c7c0d
 def fooled(run: LatentRun, logits) -> list:
     "Is each picture seen as something else (as the target)?"
     seen = logits.argmax(1)
@@ -388,7 +411,7 @@ def _remember(run, losses, hit):
         run.streak[i] = run.streak[i] + 1 if hit[i] else 0
         if run.c.early_stop and run.streak[i] >= run.c.early_stop: run.stopped[i] = f"early stop: fooled {run.streak[i]} iterations in a row"
 
-# %% ../nbs/12_latent_attack.ipynb #0622b4d5
+# %% ../nbs/12_latent_attack.ipynb #2ce9b2ab
 def _iterate(run, optimizer, number):
     "One iteration of the attack"
     before, factors = run.z.detach().clone(), run.weights().detach().tolist()
@@ -405,7 +428,7 @@ def _iterate(run, optimizer, number):
     loss, terms, steps = of(lambda i: float(losses[i].detach())), of(lambda i: fwd.terms[i].floats()), of(lambda i: fwd.steps[:, i].tolist())
     return LatentRecord(number, loss, terms, steps, of(lambda i: hit[i]), factors, dict(run.stopped))
 
-# %% ../nbs/12_latent_attack.ipynb #9841aef8
+# %% ../nbs/12_latent_attack.ipynb #e213297d
 def latent_attack(
     run: LatentRun,
 ):
@@ -418,7 +441,7 @@ def latent_attack(
         yield _iterate(run, optimizer, number)
     run.result = finish(run)
 
-# %% ../nbs/12_latent_attack.ipynb #affd5878
+# %% ../nbs/12_latent_attack.ipynb #0262056c
 @dataclass(frozen=True)
 class LatentResult:
     "What became of a batch; pictures are rounded to 8 bits"
@@ -438,7 +461,7 @@ def label_map(run: LatentRun, a):
     size = run.x.shape[2] / run.x.shape[3]
     return torch.stack([token_maps(a[i:i+1].float(), t, size)[0].mean(0) for i, t in enumerate(run.tokens)])
 
-# %% ../nbs/12_latent_attack.ipynb #b747e0a2
+# %% ../nbs/12_latent_attack.ipynb #64a3682a
 @torch.no_grad()
 def _look(run, z):
     "One pass down without grad"
@@ -455,7 +478,7 @@ def finish(run: LatentRun) -> LatentResult:
     pictures = (eight_bits(p) for p in (run.x, fwd.image, laid_over(run, run.ref.z)))
     return LatentResult(*pictures, label_map(run, run.ref.cross), label_map(run, fwd.cross), failed)
 
-# %% ../nbs/12_latent_attack.ipynb #ae6f47cd
+# %% ../nbs/12_latent_attack.ipynb #5ac79057
 FREE = ("save_dir", "device", "checkpoint_steps", "batch_size") # fields that do not change what is computed
 
 def config_hash(
@@ -476,7 +499,7 @@ def check_folder(c: LatentConfig, out):
         if k not in FREE and theirs.get(k) != v:
             raise ValueError(f"{k}: {v!r}, but {file} was made with {theirs.get(k)!r}; use another save_dir")
 
-# %% ../nbs/12_latent_attack.ipynb #96367668
+# %% ../nbs/12_latent_attack.ipynb #f661f804
 def lock_folder(out):
     "The folder's lock, taken, or an `OSError`; a killed process's lock is none"
     Path(out).mkdir(parents=True, exist_ok=True)
@@ -485,7 +508,7 @@ def lock_folder(out):
     except filelock.Timeout: raise OSError(f"{out}: another process is writing here; wait for it or use another save_dir") from None
     return lock
 
-# %% ../nbs/12_latent_attack.ipynb #19e04ce4
+# %% ../nbs/12_latent_attack.ipynb #7b596b96
 def sha256(path) -> str:
     "A file's fingerprint"
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -505,7 +528,7 @@ def append_records(out, records):
     with (Path(out)/"records.jsonl").open("a", encoding="utf-8") as f:
         f.write("".join(json.dumps(r) + "\n" for r in records)); f.flush(); os.fsync(f.fileno())
 
-# %% ../nbs/12_latent_attack.ipynb #d4aec187
+# %% ../nbs/12_latent_attack.ipynb #9d4f1ed7
 def outdated(
     r: dict, c: LatentConfig, # a record, the configuration of now
     item,                     # the picture it is about
@@ -518,7 +541,7 @@ def outdated(
     if not all((file.parents[1]/f).exists() for f in files_of(item.stem)): return "a file of it is missing"
     return "" if r.get("sha256") == sha256(file) else "its adversarial file has changed"
 
-# %% ../nbs/12_latent_attack.ipynb #3be6ab63
+# %% ../nbs/12_latent_attack.ipynb #e68d4da1
 @dataclass(frozen=True)
 class Item:
     "One picture of the folder"
@@ -533,7 +556,7 @@ def prompt_names(c: LatentConfig, classifier) -> list:
     if c.class_names: return read_names(c.class_names)
     return imagenet_names() if c.dataset_name else list(classifier.classes)
 
-# %% ../nbs/12_latent_attack.ipynb #f34877d9
+# %% ../nbs/12_latent_attack.ipynb #4ebf904a
 def find_items(
     c: LatentConfig, classifier,
 ) -> tuple:          # (list of Item, names of all classes)
@@ -554,7 +577,7 @@ def read_item(c, item, names, classifier):
     y = item.label if item.label is not None else predict(classifier, to_unit(x[None]).to(classifier.device))[0].index
     return x, y, names[y]
 
-# %% ../nbs/12_latent_attack.ipynb #0e3f66cd
+# %% ../nbs/12_latent_attack.ipynb #eca5be84
 KINDS = ("clean", "adversarial", "reconstruction", "side_by_side", "absolute", "relative")
 
 def files_of(stem):
@@ -578,7 +601,7 @@ def save_losses(out, stem, records, i):
     with atomic_path(Path(out)/"losses"/f"{stem}.json") as tmp: tmp.write_text(json.dumps(rows))
     return rows
 
-# %% ../nbs/12_latent_attack.ipynb #2f4da40c
+# %% ../nbs/12_latent_attack.ipynb #5e0e6a94
 def make_record(run: LatentRun, item: Item, i, rows, seconds) -> dict:
     "The line that says a picture is done"
     c, r, name = run.c, run.result, run.classifier.classes
@@ -592,7 +615,7 @@ def make_record(run: LatentRun, item: Item, i, rows, seconds) -> dict:
             "weights": run.weights.shares(), "seconds": round(seconds, 3), "config_hash": config_hash(c),
             "sha256": sha256(Path(c.save_dir)/"adversarial"/f"{item.stem}.png"), "source_sha256": sha256(item.path)}
 
-# %% ../nbs/12_latent_attack.ipynb #0ce4e44b
+# %% ../nbs/12_latent_attack.ipynb #756d129a
 @dataclass(frozen=True)
 class Event:
     "What the runner has to say"
@@ -601,7 +624,7 @@ class Event:
     text: str = ""
     record: object = None # LatentRecord of an iteration, record of a picture that is done
 
-# %% ../nbs/12_latent_attack.ipynb #5f8f4f43
+# %% ../nbs/12_latent_attack.ipynb #91a63590
 class Folder:
     "A folder run: its parts, and what is done, to do and failed"
     def __init__(self, c: LatentConfig, model=None, classifier=None):
@@ -623,7 +646,7 @@ def tidy(out, keep):
         if re.search(r"\.[0-9a-f]{8}\.\w+$", p.name): p.unlink(missing_ok=True) # as `atomic_path` names them
     with atomic_path(Path(out)/"records.jsonl") as tmp: tmp.write_text("".join(json.dumps(r) + "\n" for r in keep))
 
-# %% ../nbs/12_latent_attack.ipynb #5b92312e
+# %% ../nbs/12_latent_attack.ipynb #2e9e35c9
 def resume_weights(folder):
     "The weights as they were after the last picture that has a record"
     old, new, done = folder.out/"weights.safetensors", folder.out/"weights.next.safetensors", read_records(folder.out)
@@ -639,7 +662,7 @@ def commit(folder, records):
     append_records(folder.out, records)
     os.replace(new, folder.out/"weights.safetensors")
 
-# %% ../nbs/12_latent_attack.ipynb #e2e2d771
+# %% ../nbs/12_latent_attack.ipynb #63a429c2
 def _read_all(folder, items):
     "Those of the items that can be read; the others fail"
     good = []
@@ -669,7 +692,7 @@ def _attack(folder, good):
     if lines: commit(folder, lines)
     for line in lines: yield Event("done", (line["name"],), record=line)
 
-# %% ../nbs/12_latent_attack.ipynb #2e28b798
+# %% ../nbs/12_latent_attack.ipynb #0da1a6fc
 def _attempt(folder, good):
     "Attack a batch; out of memory halves it, once in a run; an error ends it for each picture alone"
     before = copy.deepcopy(folder.weights)
@@ -687,7 +710,7 @@ def _attempt(folder, good):
     for part in ([good[:folder.size], good[folder.size:]] if again else [[g] for g in good]):
         if part: yield from _attempt(folder, part)
 
-# %% ../nbs/12_latent_attack.ipynb #037171b5
+# %% ../nbs/12_latent_attack.ipynb #9ab68cd8
 def _sort_out(folder):
     "Which pictures are done; why others that have a record are not"
     done, why, records = {}, {}, read_records(folder.out)
@@ -699,7 +722,7 @@ def _sort_out(folder):
     tidy(folder.out, done.values())
     return done, why
 
-# %% ../nbs/12_latent_attack.ipynb #63d84582
+# %% ../nbs/12_latent_attack.ipynb #52884ebb
 def attack_folder(
     c: LatentConfig,                # with images_root and save_dir
     model=None, classifier=None,    # loaded parts; None: those that the configuration names
@@ -722,7 +745,7 @@ def attack_folder(
     first = "; ".join([f"{n} ({w})" for n, w in folder.failed.items()][:5])
     raise RuntimeError(f"{len(folder.failed)} of {len(folder.items)} pictures failed: {first}")
 
-# %% ../nbs/12_latent_attack.ipynb #12708c38
+# %% ../nbs/12_latent_attack.ipynb #7934c405
 def _share(name, hits):
     "One line of the summary: a rate with its interval"
     n = len(hits)
@@ -746,7 +769,7 @@ def summary_text(rows) -> str:
     line = lambda r: "no picture" if r["n"] == 0 else f"{r['hits']:4d} of {r['n']:<4d} {r['rate']:6.1%}  [{r['low']:.1%}, {r['high']:.1%}]"
     return "\n".join([f"{'':42}{'n':>12}   rate  95 % interval (Wilson)", *(f"{r['what']:42}{line(r)}" for r in rows)])
 
-# %% ../nbs/12_latent_attack.ipynb #eca5be84
+# %% ../nbs/12_latent_attack.ipynb #b9c37c1a
 def follow(
     events,          # from `attack_folder`
     n: int,          # pictures
@@ -763,7 +786,7 @@ def follow(
             if e.kind == "note" and e.text.endswith("done already"): outer.update(len(e.names))
             if e.kind in ("note", "failed"): tqdm.write(" ".join(("failed: " + e.names[0] + ":", e.text) if e.kind == "failed" else (e.text,)))
 
-# %% ../nbs/12_latent_attack.ipynb #8996de0a
+# %% ../nbs/12_latent_attack.ipynb #488fbf91
 def run_folder(
     c: LatentConfig,
     show: bool = True,  # progress bars?
@@ -777,7 +800,7 @@ def run_folder(
         return str(e)
     return ""
 
-# %% ../nbs/12_latent_attack.ipynb #91a63590
+# %% ../nbs/12_latent_attack.ipynb #7a88cdb2
 def _selftest():
     "A minimal test of this part"
     from attnattack.models import dummy_diffusion
@@ -789,6 +812,6 @@ def _selftest():
     assert len(records) == 2 and not torch.equal(run.result.adversarial, run.result.reconstruction)
     return f"latent: 2 iterations, loss {records[0].loss[0]:.3f} → {records[1].loss[0]:.3f}"
 
-# %% ../nbs/12_latent_attack.ipynb #2e9e35c9
+# %% ../nbs/12_latent_attack.ipynb #e2a218e3
 #| eval: false
 if __name__ == "__main__": print(_selftest())

@@ -12,14 +12,16 @@ __all__ = ['PANELS', 'SUFFIXES', 'FILLS', 'VARIANTS', 'MODES', 'LORA_TARGETS', '
            'encode_triptychs', 'encode_prompts', 'Latents', 'load_latents', 'draw', 'lr_at', 'make_optimizer',
            'SemanticRun', 'new_module', 'tell_start', 'update', 'averaged', 'validate', 'paint', 'right_half',
            'validation_picture', 'save_trained', 'save_state', 'load_state', 'Step', 'train_semantic', 'with_progress',
-           'as_pictures', 'SemanticFluxFillPipeline', 'cut_right', 'shown', 'load_module']
+           'train_to_end', 'train_all', 'as_pictures', 'SemanticFluxFillPipeline', 'cut_right', 'shown', 'load_module']
 
 # %% ../nbs/14_semantic_flow.ipynb #1e3546dc
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from functools import cache, cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
-import hashlib, json, logging, math, os
+import hashlib, json, logging, math, os, time
 import numpy as np, torch, torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
@@ -252,7 +254,7 @@ def encode_tokens(
     z = dist.mode() if generator is None else dist.sample(generator)
     return pack((z - (cfg.shift_factor or 0)) * cfg.scaling_factor)
 
-# %% ../nbs/14_semantic_flow.ipynb #d9d102f1
+# %% ../nbs/14_semantic_flow.ipynb #3d76a3e0
 def encode_fill(
     vae, diptych,                             # AutoencoderKL; [B, 3, H, 2W], [-1, 1]
     generator: torch.Generator | None = None, # as above
@@ -268,7 +270,7 @@ def decode_tokens(vae, x, rows) -> torch.Tensor: # [B, 3, 16 rows, 16 columns], 
     cfg = vae.config
     return vae.decode((unpack(x, rows) / cfg.scaling_factor + (cfg.shift_factor or 0)).to(vae.dtype)).sample.float()
 
-# %% ../nbs/14_semantic_flow.ipynb #2e10e664
+# %% ../nbs/14_semantic_flow.ipynb #b85e422a
 VARIANTS = ("startup_log", "described")
 
 def waves(
@@ -286,7 +288,7 @@ def places(n, rows, panels, width, device=None) -> torch.Tensor: # [n, width]
     per = cols // panels
     return waves((i // cols + .5) / rows, (i % cols % per + .5) / per, width)
 
-# %% ../nbs/14_semantic_flow.ipynb #b85e422a
+# %% ../nbs/14_semantic_flow.ipynb #2b91bfd6
 class SemanticCrossAttention(nn.Module):
     "x + scale · Out(MHA(LN(x), LN(s))): one layer"
     def __init__(self,
@@ -303,7 +305,7 @@ class SemanticCrossAttention(nn.Module):
         self.to_q, self.to_k, self.to_v = (nn.Linear(width, inner, bias=plain) for _ in range(3))
         self.to_out, self.scale = nn.Linear(inner, width, bias=plain), nn.Parameter(torch.zeros(1 if plain else width))
 
-# %% ../nbs/14_semantic_flow.ipynb #29116898
+# %% ../nbs/14_semantic_flow.ipynb #81993d30
 def _heads(x, n): return x.unflatten(2, (n, -1)).transpose(1, 2) # [B, N, n d] → [B, n, N, d]
 
 def _query_key(m, x, semantic, rows):
@@ -325,7 +327,7 @@ def _attend(
     return x + self.scale * self.to_out(out.transpose(1, 2).flatten(2))
 SemanticCrossAttention.forward = _attend
 
-# %% ../nbs/14_semantic_flow.ipynb #83620728
+# %% ../nbs/14_semantic_flow.ipynb #07ebf787
 def attention_map(
     m: SemanticCrossAttention,
     x: torch.Tensor, semantic: torch.Tensor, rows: int, # as in its call
@@ -335,7 +337,7 @@ def attention_map(
     q, k = _heads(q, m.heads), _heads(k, m.heads)
     return (q @ k.transpose(2, 3) / q.shape[3] ** .5).softmax(-1)
 
-# %% ../nbs/14_semantic_flow.ipynb #3ec96cf0
+# %% ../nbs/14_semantic_flow.ipynb #25e77a2a
 def look(
     m: SemanticCrossAttention,
     x: torch.Tensor, semantic: torch.Tensor, rows: int, # as in its call, one of each: [1, N, width], [1, S, width]
@@ -344,7 +346,7 @@ def look(
     "Where one patch looks in a semantic panel of as many rows"
     return attention_map(m, x, semantic, rows)[0, :, patch].mean(0).reshape(rows, -1)
 
-# %% ../nbs/14_semantic_flow.ipynb #78aad8f7
+# %% ../nbs/14_semantic_flow.ipynb #5f0989f7
 class SemanticFusion(nn.Module):
     "x + W s, each semantic token at its place in both panels; W starts at 0"
     def __init__(self, width: int = 64):
@@ -357,7 +359,7 @@ class SemanticFusion(nn.Module):
         s = self.proj(semantic).unflatten(1, (rows, -1))
         return x + torch.cat([s, s], 2).flatten(1, 2)
 
-# %% ../nbs/14_semantic_flow.ipynb #bf976f21
+# %% ../nbs/14_semantic_flow.ipynb #d6b36b49
 MODES = ("none", "fusion", "cross_attention")
 
 class Semantic(nn.Module):
@@ -375,7 +377,7 @@ class Semantic(nn.Module):
     @property
     def scales(self): return [l.scale.detach().abs().mean().item() for l in self.layers if hasattr(l, "scale")]
 
-# %% ../nbs/14_semantic_flow.ipynb #5b88b9d9
+# %% ../nbs/14_semantic_flow.ipynb #824e5fa2
 def inject(module, x, cond, semantic, rows) -> torch.Tensor: # [B, N, 64 + 320]
     "The transformer's input: noisy tokens, which the module has shown the semantic tokens, and the condition"
     return torch.cat([x if module is None or semantic is None else module(x, semantic, rows), cond], 2)
@@ -396,7 +398,7 @@ class Net(nn.Module):
         return self.transformer(hidden.to(dtype), timestep=t.to(dtype), guidance=guide, pooled_projections=b["pooled"].to(dtype), encoder_hidden_states=text,
             txt_ids=text.new_zeros(text.shape[1], 3), img_ids=ids, return_dict=False)[0]
 
-# %% ../nbs/14_semantic_flow.ipynb #d53adb09
+# %% ../nbs/14_semantic_flow.ipynb #99386df0
 LORA_TARGETS = (r"x_embedder|transformer_blocks\.\d+\.(attn\.to_(q|k|v|out\.0)|ff\.net\.2|norm1\.linear)"
                 r"|single_transformer_blocks\.\d+\.(attn\.to_(q|k|v)|proj_mlp|proj_out|norm\.linear)")
 
@@ -414,7 +416,7 @@ def add_lora(
     cast_training_params(transformer, torch.float32)
     return [n for n, p in transformer.named_parameters() if p.requires_grad]
 
-# %% ../nbs/14_semantic_flow.ipynb #a68f1893
+# %% ../nbs/14_semantic_flow.ipynb #a59498b3
 def flow_loss(
     net, b: dict, x1, t, # Net; batch with x0 and what Net takes; noise like x0; time [B]
     rows: int, guidance: float = 1.,
@@ -424,7 +426,7 @@ def flow_loss(
     v = net(torch.lerp(x0, x1, t[:, None, None]), t, b, guidance, rows)
     return (v.float() - (x1 - x0)).square().mean(2)
 
-# %% ../nbs/14_semantic_flow.ipynb #d52c70b2
+# %% ../nbs/14_semantic_flow.ipynb #7aaabbd9
 @dataclass(frozen=True)
 class SemanticConfig:
     "Everything that a training depends on"
@@ -473,7 +475,7 @@ class SemanticConfig:
     out: str | None = None             # folder for checkpoint, log, LoRA and module; None: nothing is written
     def __post_init__(self): _check_config(self)
 
-# %% ../nbs/14_semantic_flow.ipynb #e307e21a
+# %% ../nbs/14_semantic_flow.ipynb #2b9db76b
 def _check_config(c):
     "One line for the first field that is wrong"
     if isinstance(c.light, list): object.__setattr__(c, "light", tuple(c.light))
@@ -494,7 +496,7 @@ def semantic_config(params: dict) -> SemanticConfig:
     for k in params: one_of(k, [f.name for f in fields(SemanticConfig)], "parameter")
     return SemanticConfig(**params)
 
-# %% ../nbs/14_semantic_flow.ipynb #d68d864f
+# %% ../nbs/14_semantic_flow.ipynb #e15f36b0
 log = logging.getLogger("attnattack.semantic")
 
 def shape_line(name, x): log.debug("%s: %s", name, list(x.shape))
@@ -509,7 +511,7 @@ def triptychs_of(
     if len(found) > c.n + c.n_val: found.names = found.names[:c.n] + found.names[-c.n_val:]
     return found
 
-# %% ../nbs/14_semantic_flow.ipynb #350a2c36
+# %% ../nbs/14_semantic_flow.ipynb #7798e492
 def _panels(data, i, first):
     "Triptych `i`, if its panels are as large as the first one's"
     t = data[i]
@@ -533,7 +535,7 @@ def encode_triptychs(
         for k, v in _encode(pipe.vae, ts, i < 2 * batch).items(): parts[k].append(v.cpu())
     return {k: torch.cat(v) for k, v in parts.items()} | encode_prompts(pipe, prompts) | dict(rows=torch.tensor(first.visible.shape[1] // (2 * factor_of(pipe.vae))))
 
-# %% ../nbs/14_semantic_flow.ipynb #b290be5e
+# %% ../nbs/14_semantic_flow.ipynb #545f6723
 def _encode(vae, ts, tell):
     "Tokens of some triptychs; the shapes are told in the first two calls"
     v, t, s = (torch.stack([getattr(x, k) for x in ts]) for k in PANELS)
@@ -552,7 +554,7 @@ def encode_prompts(pipe, prompts) -> dict:
     text, pooled = (torch.cat(x).cpu() for x in zip(*pairs))
     return dict(text=text, pooled=pooled, which=torch.tensor([unique.index(p) for p in prompts]))
 
-# %% ../nbs/14_semantic_flow.ipynb #e15f36b0
+# %% ../nbs/14_semantic_flow.ipynb #6c61a1d2
 class Latents:
     "Encoded triptychs, in memory or in a file of which only what is asked for is read"
     def __init__(self,
@@ -581,7 +583,7 @@ class Latents:
         b = dict(x0=x0, cond=cond, semantic=semantic, text=self.small["text"][which], pooled=self.small["pooled"][which])
         return {k: v.to(device) for k, v in b.items()}
 
-# %% ../nbs/14_semantic_flow.ipynb #7798e492
+# %% ../nbs/14_semantic_flow.ipynb #a4f8bed8
 def _digest(c):
     "A digest of what the encoded triptychs depend on"
     what = {k: v for k, v in asdict(c).items() if k in ("model", "dtype", "data", "n", "n_val", "data_seed", "panel", "light", "prompt")}
@@ -602,7 +604,7 @@ def load_latents(
     with atomic_path(file) as tmp: save_file({k: v.contiguous() for k, v in found.items()}, tmp)
     return Latents(file)
 
-# %% ../nbs/14_semantic_flow.ipynb #e008fb9a
+# %% ../nbs/14_semantic_flow.ipynb #5a121ea4
 @cache
 def _order(seed, epoch, n): return torch.randperm(n, generator=generator((seed << 20) + epoch)).tolist()
 
@@ -616,7 +618,7 @@ def draw(
     spots = range(turn * c.batch_size, (turn + 1) * c.batch_size)
     return [_order(c.seed, p // n, n)[p % n] for p in spots], generator((c.seed << 40) + turn + 1)
 
-# %% ../nbs/14_semantic_flow.ipynb #9c210638
+# %% ../nbs/14_semantic_flow.ipynb #6c44c075
 def lr_at(c: SemanticConfig, step: int) -> float:
     "The learning rate of an update"
     warm = min(1, (step + 1) / max(1, c.warmup))
@@ -635,7 +637,7 @@ def make_optimizer(
     except ImportError: raise ImportError("optimizer: prodigy needs the package prodigyopt (pip install attnattack[prodigy])") from None
     return Prodigy(groups, c.lr, weight_decay=c.weight_decay, safeguard_warmup=True, use_bias_correction=True)
 
-# %% ../nbs/14_semantic_flow.ipynb #5a121ea4
+# %% ../nbs/14_semantic_flow.ipynb #c26eb899
 class SemanticRun:
     "One training: its parts"
     def __init__(self,
@@ -669,7 +671,7 @@ def new_module(c: SemanticConfig, width=64) -> Semantic:
         torch.manual_seed(c.seed)
         return Semantic(c.mode, c.n_layers, width, **kw)
 
-# %% ../nbs/14_semantic_flow.ipynb #e97d70b5
+# %% ../nbs/14_semantic_flow.ipynb #81553faf
 def tell_start(run):
     "What is trained, as the log's first lines"
     if not run.accelerator.is_main_process: return
@@ -677,7 +679,7 @@ def tell_start(run):
     if run.c.mode == "cross_attention": log.info("Using Cross-Attention with %d layers, %d heads", run.c.n_layers, run.c.heads)
     if run.bare.module is not None: log.info("Added %d semantic %s parameters to optimizer", sum(p.numel() for p in run.bare.module.parameters()), run.c.mode.replace("_", "-"))
 
-# %% ../nbs/14_semantic_flow.ipynb #6c44c075
+# %% ../nbs/14_semantic_flow.ipynb #107680f0
 def _batch(run, step, part):
     "What a backward pass sees: batch, noise, times"
     c, acc = run.c, run.accelerator
@@ -697,7 +699,7 @@ def _tell_step(run, b, x1):
     if run.step < 2 or run.step % 100 == 0:
         for i, s in enumerate(run.bare.module.scales if run.bare.module is not None else []): log.debug("Layer %d scale: %.6f", i, s)
 
-# %% ../nbs/14_semantic_flow.ipynb #059f9dd0
+# %% ../nbs/14_semantic_flow.ipynb #fb8bfe4b
 def update(run: SemanticRun) -> float: # the mean loss
     "One step of the optimiser, from `accumulate` backward passes"
     c, acc, total = run.c, run.accelerator, 0.
@@ -720,7 +722,7 @@ def _blend(run):
     "The running average of what is trained"
     for n, p in run.trained.items(): run.average[n].lerp_(p, 1 - min(run.c.ema, (1 + run.step) / (10 + run.step)))
 
-# %% ../nbs/14_semantic_flow.ipynb #c26eb899
+# %% ../nbs/14_semantic_flow.ipynb #ddafa506
 TIMES = (.1, .3, .5, .7, .9)
 
 @contextmanager
@@ -734,7 +736,7 @@ def averaged(run):
     finally:
         if run.average: put(now)
 
-# %% ../nbs/14_semantic_flow.ipynb #b4380dc3
+# %% ../nbs/14_semantic_flow.ipynb #1b923f0e
 @torch.no_grad()
 def validate(
     run: SemanticRun, batch: int = 25,
@@ -750,7 +752,7 @@ def validate(
             sums += torch.stack([e.mean(1).sum(), right.flatten(1).mean(1).sum()]).cpu()
     return dict(zip(("loss", "right"), (sums / run.c.n_val / len(TIMES)).tolist()))
 
-# %% ../nbs/14_semantic_flow.ipynb #81553faf
+# %% ../nbs/14_semantic_flow.ipynb #1444dcc0
 @torch.no_grad()
 def paint(
     net, b: dict, rows: int,       # Net; batch from `Latents.batch`
@@ -769,7 +771,7 @@ def paint(
 
 def right_half(x): return x[..., x.shape[3] // 2:] # of pictures [B, 3, H, 2W]
 
-# %% ../nbs/14_semantic_flow.ipynb #bb9df543
+# %% ../nbs/14_semantic_flow.ipynb #c40a2150
 def validation_picture(run, n=4, steps=10):
     "visible, painted, target, semantic of some validation triptychs, one row each"
     lat, index = run.latents, list(range(run.n, min(run.n + n, len(run.latents))))
@@ -781,7 +783,7 @@ def validation_picture(run, n=4, steps=10):
     rows = torch.cat([given[..., :given.shape[3] // 2], right_half(decode_tokens(vae, painted, lat.rows)), right_half(given), semantic], 3)
     return to_pil(torch.cat(list(rows), 1).clamp(-1, 1))
 
-# %% ../nbs/14_semantic_flow.ipynb #107680f0
+# %% ../nbs/14_semantic_flow.ipynb #308b97c8
 FREE = ("steps", "out", "cache", "device", "val_every", "images_every", "checkpoint_every", "checkpointing") # may change on resume
 MODULE, MODULE_CONFIG, CHECKPOINT = "semantic.safetensors", "semantic.json", "checkpoint.pt"
 
@@ -801,7 +803,7 @@ def save_trained(
     config = run.bare.module.config if run.bare.module is not None else dict(mode="none")
     with atomic_path(out/MODULE_CONFIG) as tmp: tmp.write_text(json.dumps(config, indent=1) + "\n")
 
-# %% ../nbs/14_semantic_flow.ipynb #df3e3ca6
+# %% ../nbs/14_semantic_flow.ipynb #540c8d3d
 def save_state(run, path):
     "Write all that a resume needs"
     scaler = run.accelerator.scaler
@@ -822,7 +824,7 @@ def load_state(run, path):
     if run.average: run.average = {n: a.to(run.device) for n, a in s["average"].items()}
     if s["scaler"]: run.accelerator.scaler.load_state_dict(s["scaler"])
 
-# %% ../nbs/14_semantic_flow.ipynb #fb8bfe4b
+# %% ../nbs/14_semantic_flow.ipynb #77631baf
 @dataclass(frozen=True)
 class Step:
     "One update"
@@ -854,7 +856,7 @@ def _write(run, r):
     if c.images_every and _due(c, c.images_every, r.step):
         with atomic_path(out/"images"/f"step{r.step:06d}.png") as tmp: validation_picture(run).save(tmp)
 
-# %% ../nbs/14_semantic_flow.ipynb #f57c43f9
+# %% ../nbs/14_semantic_flow.ipynb #4c875c92
 def train_semantic(
     c: SemanticConfig | SemanticRun, # a configuration, or a run made from one
 ):
@@ -870,7 +872,7 @@ def train_semantic(
         yield r
     run.accelerator.wait_for_everyone()
 
-# %% ../nbs/14_semantic_flow.ipynb #5d2cd4a2
+# %% ../nbs/14_semantic_flow.ipynb #74aec622
 def with_progress(
     run: SemanticRun,
     records,          # from `train_semantic(run)`
@@ -882,7 +884,28 @@ def with_progress(
     bar.close()
     return done
 
-# %% ../nbs/14_semantic_flow.ipynb #86bbc8c1
+# %% ../nbs/14_semantic_flow.ipynb #c035ae13
+def train_to_end(
+    c: SemanticConfig, # with `out`, where all that was trained is found afterwards
+) -> float:            # seconds of the processor
+    "Train, or go on, or do nothing where all is done"
+    begin = time.process_time()
+    for _ in train_semantic(c): pass
+    return time.process_time() - begin
+
+def train_all(
+    configs: list,            # of SemanticConfig, each with its own `out`
+    jobs: int | None = None,  # trainings at once; None: the cores on a CPU, 1 on a GPU; 1 stays in this process
+    show: bool = True,
+) -> list:                    # seconds of the processor, each
+    "`train_to_end` for several, side by side"
+    load_latents(configs[0]) # encoded once, before anybody asks for it
+    jobs = jobs or (os.cpu_count() if torch.device(configs[0].device or default_device()).type == "cpu" else 1)
+    bar = partial(tqdm, total=len(configs), desc="trainings", disable=not show)
+    if jobs == 1: return list(bar(map(train_to_end, configs)))
+    with ProcessPoolExecutor(min(jobs, len(configs)), get_context("spawn"), torch.set_num_threads, (1,)) as pool: return list(bar(pool.map(train_to_end, configs)))
+
+# %% ../nbs/14_semantic_flow.ipynb #b388c765
 def as_pictures(
     x,            # Pillow picture(s), or a tensor [B, 3, H, W] or [3, H, W] in [-1, 1]
     name: str,    # for the message
@@ -891,7 +914,7 @@ def as_pictures(
     if not isinstance(x, torch.Tensor): x = torch.cat([from_pil(im) for im in (x if isinstance(x, (list, tuple)) else [x])])
     return check_image(x if x.ndim == 4 else x[None], name, multiple=16)
 
-# %% ../nbs/14_semantic_flow.ipynb #da2e95f4
+# %% ../nbs/14_semantic_flow.ipynb #895bfdc3
 class SemanticFluxFillPipeline(FluxFillPipeline):
     "FLUX-Fill that paints the right panel of a diptych and may look at a semantic panel"
     semantic_module = None # set by `load_semantic`
@@ -923,7 +946,7 @@ class SemanticFluxFillPipeline(FluxFillPipeline):
         right = images if output_type == "latent" else cut_right(images)
         return FluxPipelineOutput(images=right) if return_dict else (right,)
 
-# %% ../nbs/14_semantic_flow.ipynb #c035ae13
+# %% ../nbs/14_semantic_flow.ipynb #32df6183
 def cut_right(images):
     "The right halves of Pillow pictures, of arrays [B, H, W, 3], or of tensors [B, 3, H, W]"
     if isinstance(images, list): return [im.crop((im.width // 2, 0, im.width, im.height)) for im in images]
@@ -944,7 +967,7 @@ def shown(pipe, semantic, rows):
     try: yield
     finally: hook.remove()
 
-# %% ../nbs/14_semantic_flow.ipynb #2cf6c143
+# %% ../nbs/14_semantic_flow.ipynb #b79116a4
 def load_module(
     folder,      # where the trainer wrote
     transformer, # it shall serve
@@ -961,7 +984,7 @@ def load_module(
     module.load_state_dict(load_file(folder/MODULE))
     return module.to(transformer.device).eval().requires_grad_(False)
 
-# %% ../nbs/14_semantic_flow.ipynb #b62b46ab
+# %% ../nbs/14_semantic_flow.ipynb #50558eda
 def _selftest():
     "A minimal test of this part"
     c = SemanticConfig(model="dummy-flux-fill", n=4, n_val=1, panel=32, steps=3, batch_size=2, rank=4, lr=1e-2, device="cpu")
@@ -969,6 +992,6 @@ def _selftest():
     assert records[0].scales[0] > 0 and math.isfinite(records[-1].val["loss"])
     return f"semantic: 3 steps, loss {records[0].loss:.3f} → {records[-1].loss:.3f}, scale {records[-1].scales[0]:.3f}"
 
-# %% ../nbs/14_semantic_flow.ipynb #9177ded3
+# %% ../nbs/14_semantic_flow.ipynb #c65670dd
 #| eval: false
 if __name__ == "__main__": print(_selftest())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest, torch
 from PIL import Image
 from safetensors.torch import load_file
-from attnattack.semantic import SemanticConfig, SemanticRun, train_semantic
+from attnattack.semantic import SemanticConfig, SemanticRun, train_all, train_semantic
 
 SETTINGS = dict(model="dummy-flux-fill", n=6, n_val=2, panel=32, batch_size=2, accumulate=2, rank=4, lr=1e-2, ema=.9, schedule="cosine", device="cpu", steps=20,
                 val_every=5, checkpoint_every=1)
@@ -38,6 +38,17 @@ def test_kill_and_resume(whole):
         a, b = load_file(out/name), load_file(half/name)
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
     assert not [p.name for p in half.iterdir() if p.name.startswith(".")]
+
+def test_side_by_side(tmp_path):
+    def trained(jobs):
+        configs = [SemanticConfig(**settings(tmp_path/f"{jobs}-{seed}", steps=2, seed=seed)) for seed in range(2)]
+        return train_all(configs, jobs, show=False), [load_file(Path(c.out)/"semantic.safetensors") for c in configs]
+    before = torch.get_num_threads(); torch.set_num_threads(1) # as in the processes
+    try: (_, first), (_, apart), _ = trained(1), trained(2), trained(1)
+    finally: torch.set_num_threads(before)
+    for a, b in zip(first, apart): assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not torch.equal(first[0]["layers.0.scale"], first[1]["layers.0.scale"])
+    assert len((tmp_path/"1-0"/"log.jsonl").read_text().splitlines()) == 2 # finished: not trained again
 
 def test_finished_run_is_not_trained_again(whole):
     assert list(train_semantic(SemanticConfig(**settings(whole[1])))) == []

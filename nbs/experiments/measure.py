@@ -12,7 +12,7 @@ from attnattack.attack import load_classifiers
 from attnattack.data import OffRoad
 from attnattack.ddim import ddim_moves, move
 from attnattack.hijack import Capture
-from attnattack.latent import SMALL, LatentConfig, LatentRun, fit_null, invert, latent_attack, prepare, reference_walk, sample_latents
+from attnattack.latent import SMALL, LatentConfig, LatentRun, OnDisk, fit_null, invert, latent_attack, prepare, reference_walk, sample_latents
 from attnattack.models import Diffusion, decode, embed, load_diffusion, register_model, sd_scheduler, small_text_encoder, word_tokenizer
 from attnattack.utils import atomic_path, to_unit
 
@@ -90,7 +90,7 @@ def fast_run(model, classifier, c, pictures):
     n, z = c.diffusion_steps - c.start_step, latent_of_noise(model, x)
     _, run.down = ddim_moves(model.scheduler, c.diffusion_steps, n, c.mode)
     run.embs = [embed(model, run.prompts, size=tuple(run.x.shape[2:]))] * n
-    run.ref = reference_walk(model, z, run.embs, run.down, c.guidance, run.limit, run.cells)
+    run.ref = reference_walk(model, z, run.embs, run.down, c.guidance, run.limit, run.cells, OnDisk if c.checkpoint_steps else dict)
     run.capture, run.mask, run.null_error = Capture(names=run.ref.names, half="cond"), None, torch.zeros(len(z))
     run.start, run.z, run.best, run.score = z, z.clone().requires_grad_(), z.clone(), [(False, -float("inf"))] * len(z)
     return run
