@@ -21,13 +21,14 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache, cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
-import hashlib, json, logging, math, os, time
+import hashlib, json, logging, math, os, time, warnings
 import numpy as np, torch, torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
 from diffusers.pipelines.flux.pipeline_flux_fill import calculate_shift
 from diffusers.pipelines.flux.pipeline_output import FluxPipelineOutput
 from diffusers.training_utils import cast_training_params
+from diffusers.utils import logging as diffusers_logging
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from PIL import Image
@@ -903,7 +904,12 @@ def train_all(
     jobs = jobs or (os.cpu_count() if torch.device(configs[0].device or default_device()).type == "cpu" else 1)
     bar = partial(tqdm, total=len(configs), desc="trainings", disable=not show)
     if jobs == 1: return list(bar(map(train_to_end, configs)))
-    with ProcessPoolExecutor(min(jobs, len(configs)), get_context("spawn"), torch.set_num_threads, (1,)) as pool: return list(bar(pool.map(train_to_end, configs)))
+    with ProcessPoolExecutor(min(jobs, len(configs)), get_context("spawn"), _alone) as pool: return list(bar(pool.map(train_to_end, configs)))
+
+def _alone():
+    "A process of its own: one thread, and nothing to say about loading"
+    torch.set_num_threads(1); warnings.filterwarnings("ignore")
+    diffusers_logging.set_verbosity_error(); diffusers_logging.disable_progress_bar()
 
 # %% ../nbs/14_semantic_flow.ipynb #b388c765
 def as_pictures(
