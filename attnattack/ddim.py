@@ -7,6 +7,7 @@ __all__ = ['MODES', 'ddim_timesteps', 'split', 'matrix_conv', 'SmallMaps', 'pred
            'ddim_reverse', 'ddim_denoise']
 
 # %% ../nbs/02_ddim_reverse.ipynb #4b8dff11
+from contextlib import nullcontext
 from dataclasses import dataclass
 import torch, torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
@@ -69,7 +70,7 @@ def predict_noise(
     "The U-Net's prediction under classifier-free guidance (Ho & Salimans, 2021)"
     if len(emb) != len(z): raise ValueError(f"emb: {len(emb)} prompts for {len(z)} latents, must be as many")
     def unet(x, kw):
-        with SmallMaps(): return model.unet(x.to(model.dtype), t, **kw).sample.to(z.dtype)
+        with SmallMaps() if z.device.type == "cpu" else nullcontext(): return model.unet(x.to(model.dtype), t, **kw).sample.to(z.dtype)
     if guidance == 0: return unet(z, emb.uncond)
     if guidance == 1: return unet(z, emb.cond)
     uncond, cond = unet(torch.cat([z, z]), emb.both).chunk(2)

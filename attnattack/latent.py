@@ -216,9 +216,11 @@ def attack_step(
 
 # %% ../nbs/12_latent_attack.ipynb #e6fefe13
 def lean_step(*args, **kw):
-    "`attack_step`, after freed memory went back to the system"
+    "`attack_step`; before it and after it, freed memory goes back to the system"
     give_back()
-    return attack_step(*args, **kw)
+    out = attack_step(*args, **kw)
+    give_back()
+    return out
 
 # %% ../nbs/12_latent_attack.ipynb #69875d89
 @dataclass(frozen=True)
@@ -367,6 +369,7 @@ def walk_terms(run: LatentRun, store, z) -> Forward:
         z, *said = step(run.model, store, z, m, emb, ref, c.guidance, run.cells)
         found.append(said)
     steps, cross = torch.stack([l for l, _ in found]), torch.stack([a for _, a in found]).mean(0)
+    if c.checkpoint_steps: give_back()
     image = laid_over(run, z)
     logits = run.classifier(to_unit(image.nan_to_num()).clamp(0, 1))
     broken = ~torch.isfinite(image).flatten(1).all(1) # a classifier refuses such a picture; here its ce says so
