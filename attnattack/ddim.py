@@ -53,8 +53,9 @@ class SmallMaps(TorchFunctionMode):
     kernel, cells = 2**23, 256 # elements at least; cells of all output maps at most
     def fits(self, x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
         if weight.numel() < self.kernel or weight.device.type != "cpu" or not x.dtype == weight.dtype == torch.float32: return False
-        plain = groups == 1 and tuple(dilation) == (1, 1) and not isinstance(padding, str) and not torch.is_autocast_enabled("cpu")
-        return plain and x[:, 0].numel() <= self.cells * stride[0] * stride[1]
+        pairs = all(isinstance(v, tuple) for v in (stride, padding, dilation)) # as nn.Conv2d calls it
+        if not pairs or dilation != (1, 1) or groups != 1 or torch.is_autocast_enabled("cpu"): return False
+        return x[:, 0].numel() <= self.cells * stride[0] * stride[1]
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is F.conv2d and not kwargs and self.fits(*args): return matrix_conv(*args[:5])
         return func(*args, **(kwargs or {}))

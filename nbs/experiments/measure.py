@@ -1,7 +1,7 @@
 """What benchmark measures, each task in a process of its own: `alone("memory", size="tiny-sd", variant="fast")`.
 
 A memory figure needs a process that has done nothing else; the large model needs one that gives all back. Linux, CPU."""
-import ctypes, gc, hashlib, json, multiprocessing, re, time
+import gc, hashlib, json, multiprocessing, re, time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 import torch
@@ -14,7 +14,7 @@ from attnattack.ddim import ddim_moves, move
 from attnattack.hijack import Capture
 from attnattack.latent import SMALL, LatentConfig, LatentRun, OnDisk, fit_null, invert, latent_attack, prepare, reference_walk, sample_latents
 from attnattack.models import Diffusion, decode, embed, load_diffusion, register_model, sd_scheduler, small_text_encoder, word_tokenizer
-from attnattack.utils import atomic_path, to_unit
+from attnattack.utils import atomic_path, give_back, to_unit
 
 # ---- clocks and memory ----
 
@@ -31,7 +31,7 @@ def resident(key="VmRSS"):
 def forget_peak():
     "Give free memory back, begin the count of the peak anew; MiB in memory now"
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     Path("/proc/self/clear_refs").write_text("5")
     return resident()
 
