@@ -122,7 +122,9 @@ class Classifier(nn.Module):
     def train(self, mode=True): return super().train(False)
 
     def forward(self, x):
-        hint_at_fault(from_unit(_check_unit(x)), "picture", "has no value under 0.5, to_unit may have been applied twice")
+        _check_unit(x)
+        if not x.requires_grad:
+            hint_at_fault(from_unit(x), "picture", "has no value under 0.5, to_unit may have been applied twice")
         x = self.prep(x.to(self.device, torch.promote_types(x.dtype, torch.float32)))
         y = self.net(x.to(self.dtype))
         y = getattr(y, "logits", y)
