@@ -154,12 +154,16 @@ def _foreign_forward(module):
     own = getattr(forward, "__self__", None) is module and forward.__func__ is type(module).forward
     return None if own else forward
 
+def _refuse(owner, names):
+    "Say who has hijacked the network"
+    here = threading.current_thread()
+    if owner is not here: raise RuntimeError(_in_use(owner, here))
+    raise RuntimeError(f"net: {len(names)} modules are hijacked already ({names[0]}, …); release first")
+
 def _check_free(net, found, how):
     "An error if something else sits on the modules"
     taken = [(n, p) for n, m in net.named_modules() if (p := _installed(m)) is not None]
-    if taken and (owner := taken[0][1].store.owner) is not threading.current_thread():
-        raise RuntimeError(_in_use(owner, threading.current_thread()))
-    if taken: raise RuntimeError(f"net: {len(taken)} modules are hijacked already ({taken[0][0]}, …); release first")
+    if taken: _refuse(taken[0][1].store.owner, [name for name, _ in taken])
     for name, m in found.items():
         if type(m.processor) not in (AttnProcessor, AttnProcessor2_0):
             raise ValueError(f"{name}: has a {type(m.processor).__name__}, whose attention is not one map; {_remedy(m.processor)} first")
@@ -175,8 +179,6 @@ def _as_forward(attn, processor):
     forward._hijack = processor
     return forward
 
-_INSTALLING = threading.Lock()
-
 @dataclass(frozen=True)
 class Hijack:
     "What is replaced, by what, and where the maps arrive"
@@ -190,17 +192,21 @@ class Hijack:
     def __len__(self): return len(self.saved)
     def install(self):
         "Put our objects in place, all or, when something raises, hand over to `put_back`"
-        with _INSTALLING:
-            _check_free(self.net, self.modules, self.how)
-            if self.how == "processor": return self.net.set_attn_processor({f"{n}.processor": p for n, p in self.ours.items()})
-            for name, module in self.modules.items(): module.forward = _as_forward(module, self.ours[name])
-    def in_place(self): return any(_installed(m) is self.ours[n] for n, m in self.modules.items())
+        holder = vars(self.net).setdefault("_hijack", self)  # one step, which no other thread and no interrupt can split
+        if holder is not self: _refuse(holder.store.owner, list(holder.modules))
+        _check_free(self.net, self.modules, self.how)
+        if self.how == "processor": return self.net.set_attn_processor({f"{n}.processor": p for n, p in self.ours.items()})
+        for name, module in self.modules.items(): module.forward = _as_forward(module, self.ours[name])
+    def in_place(self):
+        "Is anything of ours still there?"
+        return vars(self.net).get("_hijack") is self or any(_installed(m) is self.ours[n] for n, m in self.modules.items())
     def _put_back(self):
         for name, module in self.modules.items():
             if _installed(module) is not self.ours[name]: continue
             if self.how == "processor": module.set_processor(self.saved[name])
             elif name in self.forwards: module.forward = self.forwards[name]
             else: del module.forward
+        if vars(self.net).get("_hijack") is self: del self.net._hijack
     def put_back(self):
         "Take away what is ours; an interrupt in the middle starts it over, and then goes on its way"
         try: self._put_back()

@@ -1,5 +1,5 @@
 "The hijack is all or nothing: an interrupt at any line leaves nothing behind, and two threads never mix"
-import _thread, random, signal, sys, threading
+import _thread, linecache, random, signal, sys, threading
 
 import pytest, torch
 from torch.utils.checkpoint import checkpoint
@@ -19,7 +19,7 @@ class Model:
         with torch.no_grad(): self.before = self.predict()
     def predict(self, latent=LATENT): return self.unet(latent, TIME, **self.text).sample
     def is_as_before(self):
-        assert hijacked_modules(self.unet) == []
+        assert hijacked_modules(self.unet) == [] and "_hijack" not in vars(self.unet)
         assert not [n for n, m in self.unet.named_modules() if "forward" in vars(m)]
         assert all(self.unet.attn_processors[n] is p for n, p in self.processors.items())
         with torch.no_grad(): return torch.equal(self.predict(), self.before)
@@ -29,17 +29,20 @@ def model(): return Model()
 
 # ---- interrupts
 
+OURS = ("hijack.py", "release.py")
+THEIRS = ("set_attn_processor", "fn_recursive_attn_processor", "set_processor")
+
+def watched(code): return code.co_filename.endswith(OURS) or code.co_name in THEIRS
+
 def can_interrupt(frame):
-    "Lines of our own and of `set_attn_processor` at which Python looks for signals: all but those that only open a `try`"
-    code, file = frame.f_code, frame.f_code.co_filename
-    if not (file.endswith(("hijack.py", "release.py")) or code.co_name in ("set_attn_processor", "fn_recursive_attn_processor", "set_processor")):
-        return False
-    with open(file) as f: return not f.read().splitlines()[frame.f_lineno - 1].strip() == "try:"
+    "Does Python look for signals at this line? Not where it only opens a `try`"
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip() != "try:"
 
 class Interrupt:
     "Raises `error` at the `at`-th line that runs in the hijack's code; counts them"
     def __init__(self, at=None, error=KeyboardInterrupt): self.at, self.error, self.lines = at, error, 0
     def trace(self, frame, event, arg):
+        if not watched(frame.f_code): return None
         if event == "line" and can_interrupt(frame):
             self.lines += 1
             if self.lines == self.at: raise self.error
@@ -54,8 +57,8 @@ def enter_and_leave(model, how):
 def test_an_interrupt_at_any_line_leaves_nothing(model, how):
     with Interrupt() as count: enter_and_leave(model, how)
     assert count.lines > 200
-    # every line near the beginning, the turn and the end; between them, where modules are alike, every third
-    for at in [*range(1, 40), *range(40, count.lines - 40, 3), *range(count.lines - 40, count.lines + 1)]:
+    # every line near the beginning, the turn and the end; between them, where modules are alike, every seventh
+    for at in [*range(1, 40), *range(40, count.lines - 40, 7), *range(count.lines - 40, count.lines + 1)]:
         try:
             with Interrupt(at): enter_and_leave(model, how)
             raised = False
@@ -67,7 +70,7 @@ def test_an_interrupt_at_any_line_leaves_nothing(model, how):
 def test_hijack_alone_is_atomic(model, how):
     with Interrupt() as count: h = hijack(model.unet, how=how)
     h.put_back()
-    for at in range(1, count.lines + 1, 5):
+    for at in range(1, count.lines + 1, 9):
         with pytest.raises(MemoryError), Interrupt(at, MemoryError): hijack(model.unet, how=how)
         assert hijacked_modules(model.unet) == [], at
     assert model.is_as_before()
@@ -76,7 +79,7 @@ def test_signals_at_random_moments(model):
     rng, struck = random.Random(0), 0
     handler = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
-        for _ in range(150):
+        for _ in range(60):
             signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 6e-3))
             try:
                 for _ in range(50): enter_and_leave(model, rng.choice(["forward", "processor"]))
@@ -84,7 +87,7 @@ def test_signals_at_random_moments(model):
             finally: signal.setitimer(signal.ITIMER_REAL, 0)
             assert hijacked_modules(model.unet) == []
     finally: signal.signal(signal.SIGALRM, handler)
-    assert struck > 100 and model.is_as_before()
+    assert struck > 40 and model.is_as_before()
 
 # ---- threads
 
