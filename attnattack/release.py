@@ -43,7 +43,9 @@ class hijacked:
         except BaseException:
             self.__del__()
             raise
-    def __exit__(self, *error): release(self.h)
+    def __exit__(self, *error):
+        release(self.h)
+        self.h = None
     def __del__(self):
         "Should an interrupt strike between the block and `__exit__`"
         if self.h is not None: self.h.put_back()
@@ -53,11 +55,18 @@ def _selftest():
     "A minimal test of this part"
     from attnattack.models import dummy_diffusion, embed
     model = dummy_diffusion()
-    z, emb = torch.zeros(1, 4, 8, 8), embed(model, "a log")
+    z, emb = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), embed(model, "a log")
     with torch.no_grad():
         before = model.unet(z, 51, **emb.cond).sample
-        with hijacked(model.unet): model.unet(z, 51, **emb.cond)
-        assert torch.equal(model.unet(z, 51, **emb.cond).sample, before)
+        for how in ("forward", "processor"):
+            with hijacked(model.unet, how=how) as h:
+                model.unet(z, 51, **emb.cond)
+                assert len(h.store) == len(hijacked_modules(model.unet)) == 20
+                try: assert_released(model.unet)
+                except AssertionError: pass
+                else: raise RuntimeError("assert_released does not see a hijack")
+            assert not hijacked_modules(model.unet) and not h.store
+            assert torch.equal(model.unet(z, 51, **emb.cond).sample, before)
     return "release: after the hijack the output is bit-equal to the one before"
 
 # %% ../nbs/05_release.ipynb #98da6b9b
