@@ -29,7 +29,7 @@ def model(): return Model()
 
 # ---- interrupts
 
-OURS = ("hijack.py", "release.py")
+OURS = ("/attnattack/hijack.py", "/attnattack/release.py")
 THEIRS = ("set_attn_processor", "fn_recursive_attn_processor", "set_processor")
 
 def watched(code):
@@ -38,7 +38,7 @@ def watched(code):
 
 def some(n):
     "Every step near the beginning and the end, and some between them, where modules are alike"
-    return [*range(1, 40), *range(40, n - 40, max(1, n // 60)), *range(n - 40, n + 1)]
+    return [*range(1, 40), *range(40, n - 40, max(1, n // 30)), *range(n - 40, n + 1)]
 
 def can_interrupt(frame):
     "Does Python look for signals at this line? Not where it only opens a `try`"
