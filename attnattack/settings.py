@@ -86,8 +86,7 @@ def class_index(
     if len(found) == 1: return found[0]
     if found:
         numbers = " and ".join(str(i + offset) for i in found)
-        raise ValueError(f"{name}: {text!r} is ambiguous, it means the classes {numbers}; give a number from {offset} to {n - 1 + offset}"
-                         + (", as no other class bears" if counted else ""))
+        raise ValueError(f"{name}: {text!r} is ambiguous, must mean one class, not the numbers {numbers}")
     known = f" ({', '.join(classes)})" if n <= 20 else ""
     raise ValueError(f"{name}: {text!r}, must be a class's name or its number, {offset} … {n - 1 + offset}{known}")
 
