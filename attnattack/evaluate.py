@@ -86,7 +86,7 @@ def folder_pairs(
     folders = dict(none=clean, reconstruction=reconstruction, attack=adversarial)
     read = {k: read_pictures(f, size) for k, f in folders.items() if f is not None}
     _same_names({folders[k]: v for k, v in read.items()}); _same_size({folders[k]: v for k, v in read.items()})
-    names, ys = tuple(read["none"]), None if label_path is None else read_labels(label_path, label_offset)
+    names, ys = tuple(read["none"]), None if label_path is None else read_labels(label_path, label_offset, names)
     if ys is not None: check_labels(ys, len(names), None, label_path, label_offset)
     return Pairs(names, {k: torch.stack([v[n] for n in names]) for k, v in read.items()}, ys, None)
 
@@ -135,7 +135,7 @@ def diffattack_pairs(
     adversarial = {k: to_unit(load_image(p, size))[0] for k, p in attacked.items()}
     clean = {k: _squashed(p, adversarial[k].shape[1:]) for k, p in originals.items()}
     _same_size({folder/"*_adv_image": adversarial})
-    names, ys = tuple(attacked), None if label_path is None else read_labels(label_path, label_offset)
+    names, ys = tuple(attacked), None if label_path is None else read_labels(label_path, label_offset, names)
     if ys is not None: check_labels(ys, len(names), None, label_path, label_offset)
     return Pairs(names, dict(none=torch.stack([clean[n] for n in names]), attack=torch.stack([adversarial[n] for n in names])), ys, None)
 
@@ -490,7 +490,8 @@ def completed(
     known = run_config(c.run) if c.run else {}
     names = tuple(c.classifiers) or tuple(filter(None, known.get("model_name", "").split("+")))
     if not names: raise ValueError("classifiers: none given, must be at least the one that was attacked")
-    for name in (*names, *c.features): check_surrogate(name, "classifiers")
+    for setting, all_ in (("classifiers", names), ("features", c.features)):
+        for name in all_: check_surrogate(name, setting)
     steps, model = c.steps or known.get("iterations") or 30, c.model or known.get("pretrained_diffusion_path") or "tiny-sd"
     offset = c.label_offset if c.label_offset is not None else known.get("label_offset", 1)
     out = str(c.out or c.run or Path(c.adversarial).parent)
@@ -516,7 +517,7 @@ def _pairs_of(c):
     if is_diffattack(c.run): return diffattack_pairs(c.run, c.label_path, c.label_offset, c.size)
     pairs = run_pairs(c.run, c.size)
     if c.label_path is None: return pairs
-    ys = read_labels(c.label_path, c.label_offset)
+    ys = read_labels(c.label_path, c.label_offset, pairs.names)
     check_labels(ys, len(pairs), None, c.label_path, c.label_offset)
     return replace(pairs, labels=ys)
 

@@ -6,9 +6,9 @@
 __all__ = ['OURS', 'SURROGATES', 'IMAGENET', 'FREE', 'LATER', 'KINDS', 'METRICS', 'OWN_FILES', 'term_weights', 'Padding',
            'sample_latents', 'inverting', 'invert', 'arrive', 'fit_null', 'fitting_null', 'null_updates', 'null_text',
            'attack_step', 'lean_step', 'Reference', 'OnDisk', 'is_running', 'sweep_maps', 'reference_walk',
-           'pseudo_mask', 'cells_of', 'target_of', 'label_tokens', 'check_surrogate', 'check_device', 'load_attacked',
-           'load_model', 'Phase', 'LatentRun', 'new_weights', 'preparing', 'prepare', 'laid_over', 'cross_entropies',
-           'Forward', 'weighted', 'walk_terms', 'LatentRecord', 'fooled', 'latent_attack', 'LatentResult', 'eight_bits',
+           'pseudo_mask', 'cells_of', 'target_of', 'check_surrogate', 'check_device', 'load_attacked', 'load_model',
+           'Phase', 'LatentRun', 'new_weights', 'preparing', 'prepare', 'laid_over', 'cross_entropies', 'Forward',
+           'weighted', 'walk_terms', 'LatentRecord', 'fooled', 'latent_attack', 'LatentResult', 'eight_bits',
            'label_map', 'finish', 'config_hash', 'check_folder', 'bind_folder', 'lock_folder', 'sha256', 'read_records',
            'append_records', 'outdated', 'Item', 'prompt_names', 'check_class_numbers', 'find_items', 'to_square',
            'read_item', 'files_of', 'save_pictures', 'save_losses', 'quality', 'distances', 'source_of', 'make_record',
@@ -30,16 +30,16 @@ from torch.utils.checkpoint import checkpoint
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 from torchmetrics.functional.image import peak_signal_noise_ratio as psnr
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from . import __version__
 from .attack import load_classifiers, rate
 from .attention import average, overlay, select, token_maps, trace_maps
 from .classifier import CLASSIFIERS, Ensemble, imagenet_names, labels, predict
-from .data import LabelledImages, find_images, read_labels, read_names
+from .data import LabelledImages, find_images, label_form, read_names
 from .ddim import ddim_moves, move, predict_noise, split
 from .hijack import Capture
 from .loss import Terms, Weights, cross_loss, l2_loss, self_loss, total_loss
-from .models import Diffusion, decode, embed, encode, freeze, load_diffusion, token_positions
+from .models import Diffusion, decode, embed, encode, freeze, label_positions, load_diffusion
 from .release import hijacked
 from .settings import LatentConfig, check_paths, class_index, parity
 from .utils import atomic_path, check_image, cover, fill_prompt, from_pil, from_unit, generator, give_back, open_image, save_image, to_pil, to_unit
@@ -259,22 +259,6 @@ def target_of(
     "The class that shall be seen; its number counts from label_offset"
     return None if c.target is None else class_index(c.target, classifier.classes, c.label_offset, "target", *others)
 
-# %% ../nbs/12_latent_attack.ipynb #ae0fb582
-def label_tokens(
-    model,
-    template: str, # holds {label}
-    word: str,     # the label
-) -> list:         # positions in the encoded prompt, one at least
-    "Positions of the label's tokens in the prompt: those at the place where the template has it"
-    prompt = fill_prompt(template, label=word)
-    if prompt == word: return token_positions(model, prompt)
-    before, ids = fill_prompt(template.partition("{label}")[0]), model.tokenizer(prompt).input_ids
-    start, part = len(model.tokenizer(before).input_ids) - 1, model.tokenizer(word).input_ids[1:-1]
-    if not part or ids[start:start + len(part)] != part: return token_positions(model, prompt, word)
-    if start + len(part) >= model.tokenizer.model_max_length:
-        raise ValueError(f"prompt: {template!r} with the label {word!r} is longer than {model.tokenizer.model_max_length} tokens, the label is cut off")
-    return list(range(start, start + len(part)))
-
 # %% ../nbs/12_latent_attack.ipynb #ab84655b
 SURROGATES = {"resnet": "microsoft/resnet-50", "vgg": "timm/vgg19.tv_in1k", "mobile": "google/mobilenet_v2_1.0_224", "inception": "timm/inception_v3.tv_in1k",
               "convnext": "facebook/convnext-base-224", "vit": "google/vit-base-patch16-224", "swin": "microsoft/swin-base-patch4-window7-224",
@@ -335,7 +319,7 @@ class LatentRun:
             if len(v) != len(x): raise ValueError(f"{name}: {len(v)} for {len(x)} pictures, must be as many")
         self.x, self.y = x.to(self.model.device), labels(self.classifier, list(y), len(x))
         self.prompts = [fill_prompt(c.prompt, label=w) for w in words]
-        self.tokens = [label_tokens(self.model, c.prompt, w) for w in words]
+        self.tokens = [label_positions(self.model, c.prompt, w) for w in words]
         self.weights = weights or new_weights(c)
         self.target, self.stopped, self.streak = target_of(c, self.classifier), {}, [0] * len(x)
         self.early = set() # those of the stopped that had fooled often enough
@@ -625,16 +609,16 @@ def prompt_names(c: LatentConfig, classifier) -> list:
 
 # %% ../nbs/12_latent_attack.ipynb #4ebf904a
 def check_class_numbers(
-    ys: list,            # indices from 0
+    paths, ys: list,     # the pictures; their classes, indices from 0
     classifier,
     path, offset: int,   # the labels file, the number of its first class
 ):
     "Every label is a class of the classifier; for ImageNet's labels it says who knows them"
-    n = len(classifier.classes)
-    for line, y in enumerate(ys, 1):
+    n, base = len(classifier.classes), label_form(path, offset)[1]
+    for picture, y in zip(paths, ys):
         if y < n: continue
         known = f"; ImageNet's labels need dataset_name imagenet and a classifier that knows them ({', '.join(IMAGENET)}, or a hub name)" if n < 1000 else ""
-        raise ValueError(f"{path} line {line}: class {y + offset}, must be from {offset} to {n - 1 + offset} for {classifier.name}{known}")
+        raise ValueError(f"{path}: class {y + base} of {picture.name}, must be from {base} to {n - 1 + base} for {classifier.name}{known}")
 
 def find_items(
     c: LatentConfig, classifier,
@@ -643,8 +627,8 @@ def find_items(
     check_paths(c)
     names, n = prompt_names(c, classifier), len(classifier.classes)
     if len(names) != n: raise ValueError(f"class_names: {len(names)} names, must be {n}, as {classifier.name} has classes")
-    if c.label_path: check_class_numbers(read_labels(c.label_path, c.label_offset), classifier, c.label_path, c.label_offset)
-    data = LabelledImages(c.images_root, c.label_path, c.label_offset, names, c.res)
+    data = LabelledImages(c.images_root, c.label_path, c.label_offset, None, c.res)
+    if data.labels is not None: check_class_numbers(data.paths, data.labels, classifier, c.label_path, c.label_offset)
     twice = {p.stem for p in data.paths if sum(q.stem == p.stem for q in data.paths) > 1}
     if twice: raise ValueError(f"{c.images_root}: two pictures are called {min(twice)}, names must differ by more than their suffix")
     ys = data.labels or [None] * len(data)
@@ -837,7 +821,7 @@ def check_model(
     if limit is not None and limit < min(own):
         raise ValueError(f"self_cells: {c.self_cells}, must leave a self map: the smallest of {model.name} at {c.res} px has {min(own)} cells, not {limit} or less")
     for word in dict.fromkeys(words):
-        try: label_tokens(model, c.prompt, word)
+        try: label_positions(model, c.prompt, word)
         except ValueError as e: raise ValueError(f"prompt: {c.prompt!r} with the label {word!r}: {e}") from None
 
 OWN_FILES = ("config", "records", "summary", "weights", "weights.next") # what a run writes beside the pictures
