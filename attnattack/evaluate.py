@@ -86,7 +86,8 @@ def folder_pairs(
     folders = dict(none=clean, reconstruction=reconstruction, attack=adversarial)
     read = {k: read_pictures(f, size) for k, f in folders.items() if f is not None}
     _same_names({folders[k]: v for k, v in read.items()}); _same_size({folders[k]: v for k, v in read.items()})
-    names, ys = tuple(read["none"]), None if label_path is None else read_labels(label_path, label_offset, names)
+    names = tuple(read["none"])
+    ys = None if label_path is None else read_labels(label_path, label_offset, names)
     if ys is not None: check_labels(ys, len(names), None, label_path, label_offset)
     return Pairs(names, {k: torch.stack([v[n] for n in names]) for k, v in read.items()}, ys, None)
 
@@ -135,7 +136,8 @@ def diffattack_pairs(
     adversarial = {k: to_unit(load_image(p, size))[0] for k, p in attacked.items()}
     clean = {k: _squashed(p, adversarial[k].shape[1:]) for k, p in originals.items()}
     _same_size({folder/"*_adv_image": adversarial})
-    names, ys = tuple(attacked), None if label_path is None else read_labels(label_path, label_offset, names)
+    names = tuple(attacked)
+    ys = None if label_path is None else read_labels(label_path, label_offset, names)
     if ys is not None: check_labels(ys, len(names), None, label_path, label_offset)
     return Pairs(names, dict(none=torch.stack([clean[n] for n in names]), attack=torch.stack([adversarial[n] for n in names])), ys, None)
 
