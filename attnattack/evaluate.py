@@ -29,7 +29,7 @@ from .attention import Table
 from .classifier import Classifier, labels, load_classifier
 from .data import check_labels, find_images, natural, read_labels
 from .ddim import ddim_moves, walk
-from .latent import METRICS, Padding, check_device, check_surrogate, quality, read_records
+from .latent import METRICS, Padding, check_device, quality, read_records
 from .models import Diffusion, decode, embed, encode, load_diffusion
 from .settings import BASELINES, BUDGETS, DEFENCES, EvaluateConfig, class_index, defence_value
 from .utils import atomic_path, from_pil, from_unit, generator, load_image, one_of, open_image, show_images, to_pil, to_unit
@@ -492,8 +492,6 @@ def completed(
     known = run_config(c.run) if c.run else {}
     names = tuple(c.classifiers) or tuple(filter(None, known.get("model_name", "").split("+")))
     if not names: raise ValueError("classifiers: none given, must be at least the one that was attacked")
-    for setting, all_ in (("classifiers", names), ("features", c.features)):
-        for name in all_: check_surrogate(name, setting)
     steps, model = c.steps or known.get("iterations") or 30, c.model or known.get("pretrained_diffusion_path") or "tiny-sd"
     offset = c.label_offset if c.label_offset is not None else known.get("label_offset", 1)
     out = str(c.out or c.run or Path(c.adversarial).parent)
