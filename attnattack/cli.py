@@ -165,17 +165,21 @@ class Latent:
     "Attack the pictures of a folder in a diffusion model's latent space (DiffAttack), with timestep weights"
 
 def latent_command() -> type: # a frozen dataclass
-    "The command `latent`: the fields of `LatentConfig`, whose import takes seconds, and `is_test`"
-    from attnattack.latent import LatentConfig, read_records, run_folder, summary, summary_text
+    "The command `latent`: the fields of `LatentConfig`, and `is_test`; what is wrong with them is said before anything slow is loaded"
+    from attnattack.settings import LatentConfig, check_paths
     @dataclass(frozen=True)
     class Command(LatentConfig, Latent):
         __doc__ = Latent.__doc__
-        is_test: bool = False # attack nothing, say what is there
+        is_test: bool = False # attack nothing, say what is there: in save_dir or, as with DiffAttack, in images_root
+        def __post_init__(self): pass # checked when it is called: the message is then ours alone
         def __call__(self):
             c = LatentConfig(**{f.name: getattr(self, f.name) for f in fields(LatentConfig)})
-            if not c.save_dir: raise ValueError("save_dir: must be given")
+            if self.is_test and not (c.save_dir or c.images_root): raise ValueError("save_dir: must be given")
+            if not self.is_test: check_paths(c)
+            from attnattack.latent import read_records, results_folder, run_folder, summary, summary_text
             failed = "" if self.is_test else run_folder(c)
-            if self.is_test or read_records(c.save_dir): print(summary_text(summary(c.save_dir)))
+            folder = results_folder(c.save_dir, c.images_root) if self.is_test else c.save_dir
+            if self.is_test or read_records(folder): print(summary_text(summary(folder)))
             if failed: raise RuntimeError(failed)
     return Command
 
@@ -222,20 +226,21 @@ class Layout:
 @dataclass(frozen=True)
 class Evaluate:
     "Measure attacked pictures: success, transfer, quality, defences"
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")] = () # folders that `attnattack latent` wrote; or
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")] = () # folders that `attnattack latent` or DiffAttack's script wrote; or
     clean: Path | None = None # folder of the clean pictures, and
     adversarial: Path | None = None # folder of the attacked ones, matched by name
     reconstruction: Path | None = None # folder of the clean ones through the attack's model, not attacked
     label_path: Path | None = None # one class number a line; None: the run's, else the first classifier's own answers
-    label_offset: int = 1 # number of the first class, in label_path and target
-    target: int | None = None # class that the attack wanted
+    label_offset: int | None = None # number of the first class, in label_path and target; None: the run's, else 1
+    target: str | None = None # class that the attack wanted: its name, or its number as in label_path; None: the run's, or any but the label
     size: int | None = None # side to cut pictures to
     classifiers: tuple[str, ...] = () # the first is the one attacked; none: the run's
     baselines: tuple[str, ...] = () # of noise, pgd, mifgsm
+    budgets: tuple[str, ...] = ("clean",) # of the baselines: clean, the attack's distance from the clean picture; own, its move from the reconstruction
     steps: int | None = None # gradients of pgd and mifgsm; None: the run's iterations, else 30
-    eps: float | None = None # their bound, in units of [0, 1]; None: the attack's root mean square
+    eps: float | None = None # their bound, in units of [0, 1], in place of the budgets
     defences: tuple[str, ...] = () # of jpeg, bits, resize_pad, gauss, purify; name or name:value
-    features: tuple[str, ...] = ("tiny-vit",) # for FID and KID: classifiers, inception:FILE
+    features: tuple[str, ...] = ("tiny-vit",) # for FID, KID and the distance of features: classifiers, inception:FILE
     model: str | None = None # diffusion model for purify; None: the run's, else tiny-sd
     batch_size: int = 16
     seed: int = 0
@@ -243,12 +248,15 @@ class Evaluate:
     gallery: bool = True # write gallery.html
     out: Path | None = None # folder for evaluation.json; None: the run's, else the attacked pictures' parent
     def __call__(self):
-        from attnattack.evaluate import EvaluateConfig, aligned, evaluate, report, runs_table
+        from attnattack.settings import EvaluateConfig
         given = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self).items() if k != "runs"}
         many = self.out is not None and len(self.runs) > 1
         folders = [{"run": str(r), "out": str(self.out/r.name) if many else given["out"]} for r in self.runs] or [{}]
         configs, found = [EvaluateConfig(**given | f) for f in folders], []
-        for c in configs: found.append(evaluate(c)); print(report(found[-1]))
+        from attnattack.evaluate import aligned, evaluate, report, runs_table
+        for c in configs:
+            found.append(evaluate(c))
+            print(report(found[-1]))
         if len(found) > 1: print(aligned(runs_table(found)))
 
 # %% ../nbs/17_cli.ipynb #877c5d5b
