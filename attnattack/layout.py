@@ -627,15 +627,18 @@ MOST_PICTURES = 1024 # of one call
 ASK = ("bboxes", "phrases", "token_indices")
 DEPRECATED = ("callback", "callback_steps")   # diffusers takes them still
 
+def _stock_names(cls):
+    "The arguments of a pipeline's stock call in their order, the prompt first"
+    call = next(c for c in cls.__mro__ if "__call__" in vars(c) and c is not _Layout).__call__
+    return [p.name for p in list(inspect.signature(call).parameters.values())[1:] if p.kind != p.VAR_KEYWORD]
+
 def call_keywords(
     pipe, # a pipeline, or its class
 ) -> list: # of names
     "All keywords that a pipeline's call takes"
     cls = pipe if isinstance(pipe, type) else type(pipe)
-    is_ours = issubclass(cls, _Layout)
-    stock = next(c for c in cls.__mro__ if "__call__" in vars(c) and c is not _Layout)
-    ours = [*ASK, *(f.name for f in fields(Guidance))] if is_ours else []
-    return [*ours, *list(inspect.signature(stock.__call__).parameters)[1:-1], *DEPRECATED]
+    ours = [*ASK, *(f.name for f in fields(Guidance))] if issubclass(cls, _Layout) else []
+    return [*_stock_names(cls), *ours, *DEPRECATED]
 
 def _own(kw):
     "The fields of `Guidance` among keyword arguments, taken out of them"
@@ -682,11 +685,10 @@ def _asked(pipe, prompt, bboxes, phrases, token_indices, kw):
 # %% ../nbs/13_layout_guidance.ipynb #3e97b5d0
 def _by_name(pipe, args, kw):
     "All arguments of a call after the prompt by their names, which must exist"
-    known = call_keywords(pipe)
-    refuse_unknown(kw, known, type(pipe).__name__)
-    order = [name for name in known if name not in ASK][len(fields(Guidance)) + 1:]   # after the prompt
-    if len(args) > len(order): raise ValueError(f"{type(pipe).__name__}: {len(args) + 1} arguments, must be at most {len(order) + 1}")
-    twice = [name for name in order[:len(args)] if name in kw]
+    name, order = type(pipe).__name__, _stock_names(type(pipe))[1:]
+    refuse_unknown(kw, call_keywords(pipe), name)
+    if len(args) > len(order): raise ValueError(f"{name}: {len(args) + 1} arguments, must be at most {len(order) + 1}")
+    twice = [key for key in order[:len(args)] if key in kw]
     if twice: raise ValueError(f"{twice[0]}: given twice, by place and by name")
     return dict(zip(order, args)) | kw
 
@@ -1287,15 +1289,26 @@ def explore_attention(
 
 # %% ../nbs/13_layout_guidance.ipynb #933b9c61
 def _selftest():
-    "A minimal test of this part"
+    "A minimal test of this part: off is the stock pipeline, on is the formula, by hand, for one step"
     from attnattack.models import dummy_diffusion
     model = dummy_diffusion()
-    pipe, kw = layout_pipeline(model), dict(num_inference_steps=3, output_type="latent")
-    ask = dict(bboxes=[(.1, .1, .5, .5)], phrases=["log"])
-    make = lambda p, **more: p("a log", generator=generator(0), **kw, **more).images
-    assert torch.equal(make(pipe, **ask, scale=0), make(model.pipe))
-    assert not torch.equal(make(pipe, **ask), make(model.pipe))
-    return f"layout: off is the stock pipeline bit for bit, on makes {len(pipe.records)} inner passes in 3 steps"
+    pipe, noise = layout_pipeline(model), torch.randn(1, 4, 8, 8, generator=generator(0))
+    ask = dict(bboxes=[(0, 0, .5, 1)], phrases=["log"], iterations=1, guided_steps=1, scale=1000., threshold=0)
+    def make(p, z, **more): return p("a log", latents=z, num_inference_steps=3, output_type="latent", **more).images
+    assert torch.equal(make(pipe, noise, **ask | dict(scale=0)), make(model.pipe, noise)), "off is not the stock pipeline"
+    guided, want = make(pipe, noise, **ask), make(model.pipe, noise - _selftest_move(model, noise, 1000.))
+    moved, error = (want - make(model.pipe, noise)).abs().max().item(), (guided - want).abs().max().item()
+    assert error < .01 * moved, f"guidance differs from the formula by {error:.2g}, its move is {moved:.2g}"
+    return f"layout: off is the stock pipeline bit for bit, on is the formula within {error / moved:.0e} of the move"
+
+def _selftest_move(model, z, scale):
+    "What the first of three DDIM steps takes off the latent: token 2 belongs into the left half"
+    x, t = z.clone().requires_grad_(), 667
+    with hijacked(model.unet, Capture(("cross",), ("mid", "up"), names=None)) as h:
+        model.unet(x, t, **embed(model, "a log").cond)
+        words = torch.stack([a[0, :, :, 2].unflatten(-1, (8, 8)) for a in h.store.values() if a.shape[2] == 64])   # [layers, heads, 8, 8]
+        loss = (1 - words[..., :4].sum((2, 3)) / words.sum((2, 3))).square().mean()
+        return (1 - model.scheduler.alphas_cumprod[t]) * scale * torch.autograd.grad(loss, x)[0]
 
 # %% ../nbs/13_layout_guidance.ipynb #338f3ac0
 #| eval: false
