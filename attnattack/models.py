@@ -6,7 +6,7 @@
 __all__ = ['WORDS', 'ASSETS', 'MODELS', 'word_tokenizer', 'small_text_encoder', 'small_vae', 'small_unet', 'sd_scheduler',
            'cross_levels', 'middle_cross_level', 'Diffusion', 'freeze', 'dummy_diffusion', 'register_model', 'quiet',
            'checked_load', 'default_device', 'load_diffusion', 'encode', 'decode', 'Embeddings', 'embed',
-           'token_positions', 'with_embeddings']
+           'token_positions', 'label_positions', 'with_embeddings']
 
 # %% ../nbs/01_models.ipynb #2b8f9889
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ import diffusers, transformers
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-from .utils import check_image, generator, one_of
+from .utils import check_image, fill_prompt, generator, hint_at_fault, one_of
 
 # %% ../nbs/01_models.ipynb #f7077a70
 WORDS = ("a an on under trail sky clear cloudy overcast person vehicle barrier log fence rubble building pole "
@@ -139,12 +139,20 @@ def freeze(
         if isinstance(part, torch.nn.Module): part.eval().requires_grad_(False)
     return model
 
+def _bound_tokenizers(pipe):
+    "Give a tokenizer that states no greatest length the one that its text encoder can read"
+    for end in ("", "_2"):
+        tokenizer, encoder = getattr(pipe, "tokenizer" + end, None), getattr(pipe, "text_encoder" + end, None)
+        longest = getattr(getattr(encoder, "config", None), "max_position_embeddings", None)
+        if tokenizer is not None and longest: tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
+
 def _freeze(pipe, name, device, dtype):
     "`pipe` as a `Diffusion`: on the device, in the type, in evaluation mode, no parameter with grad"
     one_of(type(pipe), (StableDiffusionPipeline, StableDiffusionXLPipeline), f"{name}: pipeline class")
     pipe.set_progress_bar_config(disable=True)
     pipe = pipe.to(device) if pipe.dtype == dtype else pipe.to(device, dtype)
     freeze(pipe)
+    _bound_tokenizers(pipe)
     if dtype == torch.float16 and isinstance(pipe, StableDiffusionXLPipeline) and pipe.vae.config.force_upcast: pipe.vae.float()
     return Diffusion(pipe, DDIMScheduler.from_config(pipe.scheduler.config), name)
 
@@ -202,10 +210,27 @@ def _check_weights(module, info, where):
     unused = [n for n in info["unexpected_keys"] if not n.endswith("position_ids")]
     if unused: warnings.warn(f"{where}: {type(module).__name__} does not use the weights {_few(unused)}", stacklevel=3)
 
+def _load(cls, where, *args, **kw):
+    "`from_pretrained` without chatter, its errors in one line"
+    try:
+        with quiet(): return cls.from_pretrained(*args, **kw)
+    except Exception as e:
+        raise OSError(f"{where}: cannot be loaded as {cls.__name__} ({' '.join(str(e).split())[:160]})") from None
+
+def _variant(folder):
+    "The variant of a folder's weights, such as fp16, where no others are there; else None"
+    names = [p.name for p in Path(folder).glob("*") if p.suffix in (".safetensors", ".bin")]
+    stems = {re.sub(r"-\d+-of-\d+", "", n.rsplit(".", 1)[0]) for n in names}
+    found = {s.split(".", 1)[1] for s in stems if "." in s}
+    if not found or any("." not in s for s in stems): return None
+    return "fp16" if "fp16" in found else min(found)
+
 def _checked_part(cls, source, **kw):
     "One network, its weights checked"
-    with quiet(): module, info = cls.from_pretrained(source, output_loading_info=True, **kw)
-    _check_weights(module, info, Path(source, kw.get("subfolder") or ""))
+    where = Path(source, kw.get("subfolder") or "")
+    kw.setdefault("variant", _variant(where))
+    module, info = _load(cls, where, source, output_loading_info=True, **kw)
+    _check_weights(module, info, where)
     return module
 
 def _part_class(entry):
@@ -214,6 +239,12 @@ def _part_class(entry):
     cls = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), str(name), None)
     return cls if isinstance(cls, type) and issubclass(cls, torch.nn.Module) else None
 
+def _download(cls, name):
+    "The folder of a hub's pipeline; its half-precision weights where it has no others"
+    with quiet(): folder = cls.download(name)
+    if next(Path(folder).rglob("*.safetensors"), None) or next(Path(folder).rglob("*.bin"), None): return folder
+    with quiet(): return cls.download(name, variant="fp16")
+
 def checked_load(
     cls,        # class of diffusers or transformers: a network's, or a pipeline's
     source,     # folder, or hub name
@@ -221,11 +252,11 @@ def checked_load(
 ):
     "`cls.from_pretrained(source)`, which refuses missing weights and such that are no numbers, and names unused ones"
     if not (isinstance(cls, type) and issubclass(cls, DiffusionPipeline)): return _checked_part(cls, str(source), **kw)
-    folder = str(source) if Path(source).is_dir() else cls.download(str(source))
+    folder = str(source) if Path(source).is_dir() else _download(cls, str(source))
     dtype = {k: kw[k] for k in ("dtype", "torch_dtype") if k in kw}
     parts = {name: _part_class(entry) for name, entry in cls.load_config(folder).items() if name not in kw}
     nets = {n: _checked_part(c, folder, subfolder=n, **dtype) for n, c in parts.items() if c is not None}
-    with quiet(): return cls.from_pretrained(folder, **nets, **kw)
+    return _load(cls, folder, folder, **nets, **kw)
 
 # %% ../nbs/01_models.ipynb #6baf40b5
 def default_device() -> torch.device:
@@ -234,7 +265,11 @@ def default_device() -> torch.device:
 
 def _pipeline_class(source, name):
     "The class that `model_index.json` names, or an error of one line"
-    try: found = DiffusionPipeline.load_config(str(source)).get("_class_name")
+    if Path(source).is_file():
+        raise ValueError(f"model: {name!r} is a single file, must be a folder in diffusers' format; convert it once, online: "
+                         "StableDiffusionPipeline.from_single_file(file).save_pretrained(folder)")
+    try:
+        with quiet(): found = DiffusionPipeline.load_config(str(source)).get("_class_name")
     except Exception as e:
         known = ", ".join(MODELS)
         raise ValueError(f"model: {name!r} is not one of {known}, nor a folder or hub name of a diffusers pipeline "
@@ -266,6 +301,7 @@ def encode(
 ) -> torch.Tensor:                            # latent, [B, C, H/8, W/8], float32 or wider
     "A picture's latent, scaled as the U-Net wants it; differentiable (Rombach et al., 2022)"
     check_image(x, multiple=model.multiple)
+    hint_at_fault(x, "image", "has no negative value, probably in [0, 1], must lie in [-1, 1] (utils.from_unit)")
     cfg, dist = model.vae.config, model.vae.encode(x.to(model.vae.device, model.vae.dtype)).latent_dist
     z = dist.mode() if generator is None else dist.sample(generator)
     return (z.to(_wide(model.dtype)) - (cfg.shift_factor or 0)) * cfg.scaling_factor
@@ -305,37 +341,61 @@ def _branch(model, text, pooled, size):
 def embed(
     model: Diffusion,
     prompts,                    # a string or several
-    negative: str = "",         # the unconditional branch's prompt
+    negative: str | None = None, # the unconditional branch's prompt; None: the model's own (SDXL: zeros, else the empty prompt)
     size: tuple | None = None,  # (height, width) in pixels: SDXL conditions on it; None is the model's own
 ) -> Embeddings:
     "Prompts as the U-Net reads them"
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     if not prompts: raise ValueError("prompts: the list is empty, must hold at least one prompt")
+    given = None if negative is None else [negative] * len(prompts)
     out = model.pipe.encode_prompt(list(prompts), device=model.device, num_images_per_prompt=1, do_classifier_free_guidance=True,
-                                   negative_prompt=[negative] * len(prompts))
+                                   negative_prompt=given)
     text, null, pooled, null_pooled = out if model.is_xl else (*out, None, None)
     size = size or (model.size, model.size)
     return Embeddings(_branch(model, text, pooled, size), _branch(model, null, null_pooled, size), prompts)
 
 # %% ../nbs/01_models.ipynb #5babd985
+def _pipe_prompt(model, text):
+    "(tokenizer, `text` as the pipeline's `encode_prompt` gives it to the tokenizer)"
+    pipe = getattr(model, "pipe", model)
+    convert = getattr(pipe, "maybe_convert_prompt", None)
+    return pipe.tokenizer, text if convert is None else convert(text, pipe.tokenizer)
+
 def token_positions(
     model: Diffusion,
     prompt: str,
     phrase: str | None = None, # words of the prompt; None: all of the prompt
 ) -> list[int]:                # positions in the encoded prompt (0 is the start token)
     "Where a phrase's tokens stand in the encoded prompt"
-    tok = model.tokenizer
-    ids = tok(prompt, truncation=True, max_length=tok.model_max_length).input_ids
-    part = ids[1:-1] if phrase is None else tok(phrase).input_ids[1:-1]
+    tok, text = _pipe_prompt(model, prompt)
+    ids = tok(text, truncation=True, max_length=tok.model_max_length).input_ids
+    part = ids[1:-1] if phrase is None else tok(_pipe_prompt(model, phrase)[1]).input_ids[1:-1]
     for i in range(1, len(ids) - len(part)):
         if part and ids[i:i+len(part)] == part: return list(range(i, i + len(part)))
     raise ValueError(f"phrase: {phrase!r} is not in the prompt, whose tokens are {tok.convert_ids_to_tokens(ids[1:-1])}")
+
+def label_positions(
+    model: Diffusion,
+    template: str, # the prompt, with a field {label}
+    label: str,    # words to fill in
+    **words,       # of the template's other fields
+) -> list[int]:    # positions in the encoded prompt (0 is the start token)
+    "Where the label's tokens stand: at the place of the first {label} in the template, whatever else looks like it"
+    before, found, after = template.partition("{label}")
+    if not found: raise ValueError(f"prompt: {template!r}, must hold {{label}}")
+    pieces = [_pipe_prompt(model, fill_prompt(t, label=label, **words))[1] for t in (before, found, after)]
+    start, end = len(pieces[0]), len(pieces[0]) + len(pieces[1])
+    tok = _pipe_prompt(model, "")[0]
+    spans = tok("".join(pieces), truncation=True, max_length=tok.model_max_length, return_offsets_mapping=True).offset_mapping
+    places = [i for i, (a, b) in enumerate(spans) if a < b and a < end and b > start]
+    if not places: raise ValueError(f"label: {label!r} leaves no token in the prompt, or is cut off after {tok.model_max_length} tokens")
+    return places
 
 # %% ../nbs/01_models.ipynb #d88060d1
 def with_embeddings(f):
     "Let `f(model, ..., emb=...)` also be called with `prompt=` (and `negative=`) in place of `emb=`"
     @wraps(f)
-    def inner(model, *args, prompt=None, negative="", **kw):
+    def inner(model, *args, prompt=None, negative=None, **kw):
         if prompt is None: return f(model, *args, **kw)
         if "emb" in kw: raise ValueError("emb: was given together with prompt; one of them is enough")
         return f(model, *args, emb=embed(model, prompt, negative), **kw)
@@ -345,10 +405,13 @@ def with_embeddings(f):
 def _selftest():
     "A minimal test of this part"
     model = dummy_diffusion()
-    x = torch.zeros(1, 3, 64, 64)
-    z = encode(model, x, generator(0))
-    assert decode(model, z).shape == x.shape
+    x = torch.rand(1, 3, 64, 64, generator=generator(0)) * 2 - 1
+    z = encode(model, x)
+    theirs = model.vae.encode(x).latent_dist.mode() * model.vae.config.scaling_factor
+    assert torch.equal(z, theirs) and decode(model, z).shape == x.shape
     assert embed(model, "a log").cond["encoder_hidden_states"].shape[1] == model.tokenizer.model_max_length
+    assert label_positions(model, "a photo of {label}", "a") == [4]
+    assert not any(p.requires_grad for p in model.unet.parameters())
     return f"models: dummy encodes {tuple(x.shape)} to {tuple(z.shape)} and decodes it"
 
 # %% ../nbs/01_models.ipynb #f1c684fe
