@@ -26,8 +26,8 @@ from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 from .attention import MapInfo, Table, grid_size, overlay, select, trace_maps
 from .ddim import ddim_denoise, ddim_reverse
-from .hijack import PLACES, Capture, find_attention, hijack, hijacked_modules
-from .models import MODELS, Diffusion, checked_load, embed, encode, load_diffusion, token_positions
+from .hijack import PLACES, Capture, find_attention, hijack, hijacked_modules, refuse_compiled
+from .models import MODELS, Diffusion, checked_load, embed, encode, load_diffusion, quiet, token_positions
 from .release import hijacked, release
 from .utils import atomic_path, check_image, check_number, from_pil, generator, load_image, one_of
 from .utils import refuse_unknown, save_image, to_pil
@@ -217,21 +217,21 @@ def _token_rows(layouts):
 def map_loss(
     a: torch.Tensor,     # one layer's map, [B, heads, queries, tokens]
     layouts: list,       # B layouts
-    aspect: float = 1.,  # height / width of the picture
-    grid: tuple | None = None, # (h, w) of the map in cells; None: what fits `aspect`
+    aspect: float | tuple = 1., # height / width of the picture, or its size (height, width), exact for odd sizes too
 ) -> torch.Tensor:       # [B]
     "How much of the objects' attention lies outside their boxes, in one layer"
     picture, token, targets, weight = _token_rows(layouts)
-    grid = grid or grid_size(_map_of(a, layouts, token).shape[2], aspect)
+    grid = grid_size(_map_of(a, layouts, token).shape[2], aspect)
     masks = torch.stack([box_mask(target.boxes, grid).flatten() for target in targets]).to(a.device)
-    words = _map_of(a, layouts, token).float()[list(picture), :, :, list(token)]   # [rows, heads, queries]
+    words = a.float()[list(picture), :, :, list(token)]   # [rows, heads, queries]
     inside = (words * masks[:, None]).sum(-1) / words.sum(-1)
     terms = (1 - inside).square().mean(1) * torch.tensor(weight, device=a.device)
     return terms.new_zeros(len(layouts)).index_add(0, torch.tensor(picture, device=a.device), terms)
 
 def _map_of(a, layouts, tokens):
     "`a`, if it has the layouts' pictures and tokens"
-    if not isinstance(a, torch.Tensor) or a.ndim != 4: raise ValueError(f"a: {getattr(a, 'shape', a)!r}, must be a map [B, heads, queries, tokens]")
+    if not isinstance(a, torch.Tensor) or a.ndim != 4:
+        raise ValueError(f"a: {getattr(a, 'shape', a)!r}, must be a map [B, heads, queries, tokens]")
     if len(a) != len(layouts): raise ValueError(f"layouts: {len(layouts)} for a map of {len(a)} pictures, must be as many")
     if max(tokens) >= a.shape[3]: raise ValueError(f"tokens: {max(tokens)}, the map has {a.shape[3]} tokens, must be below")
     return a
@@ -240,13 +240,12 @@ def _map_of(a, layouts, tokens):
 def layout_loss(
     maps: dict,          # layer → [B, heads, queries, tokens]
     layouts: list,       # B layouts
-    aspect: float = 1.,  # height / width of the picture
-    grids: dict | None = None, # layer → (h, w) in cells; None: what fits `aspect`
+    aspect: float | tuple = 1., # height / width of the picture, or its size (height, width)
 ) -> torch.Tensor:       # [B], each in [0, 1]
     "The loss of layout guidance (Chen et al., 2024), for each picture"
     if not maps: raise ValueError("maps: empty, must hold at least one layer's map")
-    check_number("aspect", aspect, above=0)
-    return torch.stack([map_loss(a, layouts, aspect, grids and grids[name]) for name, a in maps.items()]).mean(0)
+    if not isinstance(aspect, tuple): check_number("aspect", aspect, above=0)
+    return torch.stack([map_loss(a, layouts, aspect) for a in maps.values()]).mean(0)
 
 # %% ../nbs/13_layout_guidance.ipynb #c8c4e749
 def sigma_squared(
@@ -409,7 +408,7 @@ class Steering:
         rows = _traced(self.pipe.unet, size, kw["encoder_hidden_states"].shape[1])
         names = [row.name for row in used_maps(rows, size, self.pipe.vae_scale_factor, self.guidance)]
         self.capture = Capture(names=(*names, *(_self_of(name) for name in names if self.guidance.refine)))
-        self.grids = {row.name: row.size for row in rows}
+        self.size = size
         self.biases = {row.name: box_bias(self.layouts, row, self.guidance.forward) for row in rows if row.kind == "cross"}
 
     def guide(self, z, t, kw):
@@ -462,7 +461,7 @@ def _losses(steering, store, x, t, kw, todo):
     more = dict(encoder_hidden_states=text[rows], added_cond_kwargs=take_rows(kw.get("added_cond_kwargs"), rows))
     steering.pipe.unet(steering.scale_input(x, t), t, **{**kw, **more})
     maps, layouts = refined(store, steering.guidance.refine), [steering.layouts[i] for i in todo.tolist()]
-    loss = layout_loss(maps, layouts, grids=steering.grids)
+    loss = layout_loss(maps, layouts, steering.size)
     if not loss.isfinite().all(): raise FloatingPointError(f"latents: the loss of step {steering.i} is not finite; use float32")
     return loss
 
@@ -536,9 +535,10 @@ def _check_positions(positions, name):
 # %% ../nbs/13_layout_guidance.ipynb #5e21d7b8
 def _token_ids(pipe, prompt):
     "A prompt as the text encoder gets it, without padding"
-    tokenizer = pipe.tokenizer
+    tokenizer, length = pipe.tokenizer, pipe.tokenizer.model_max_length
+    if length > 2**16: raise ValueError("tokenizer: has no model_max_length, must have the text encoder's: pipe.tokenizer.model_max_length = 77")
     prompt = pipe.maybe_convert_prompt(prompt, tokenizer)   # textual inversion: one word, several tokens
-    return tokenizer(prompt, truncation=True, max_length=tokenizer.model_max_length).input_ids
+    return tokenizer(prompt, truncation=True, max_length=length).input_ids
 
 def _tokens(pipe, prompt, words, last, name):
     "Positions of one object's tokens; `last` is the last that the prompt has"
@@ -732,10 +732,7 @@ def _check_call(pipe, guidance):
     one_of(scheduler.config.get("prediction_type", "epsilon"), ("epsilon", "v_prediction", "sample"), f"{name}: prediction_type")
     if not hasattr(scheduler, "alphas_cumprod") or scheduler.config.get("use_flow_sigmas"):
         raise ValueError(f"scheduler: {name} has no diffusion noise schedule, must be one of Stable Diffusion's (e.g. DDIMScheduler)")
-    if hasattr(pipe.unet, "_orig_mod"):
-        raise ValueError("unet: is compiled, must be the module itself: pipe.unet = pipe.unet._orig_mod")
-    if pipe.tokenizer and pipe.tokenizer.model_max_length > 2**16:
-        raise ValueError("tokenizer: has no model_max_length, must have the text encoder's: pipe.tokenizer.model_max_length = 77")
+    refuse_compiled(pipe.unet)
     if guidance.backward and torch.is_inference_mode_enabled():
         raise ValueError("scale: backward guidance needs gradients, call the pipeline outside torch.inference_mode")
 
@@ -772,7 +769,7 @@ def _stock_pipeline(name, dtype, files, parts):
     "The stock pipeline of a name, its weights complete"
     source = MODELS.get(name, name)
     if callable(source):
-        pipe = source(device="cpu", dtype=dtype).pipe
+        with quiet(): pipe = source(device="cpu", dtype=dtype).pipe
         pipe.register_modules(**{part: module for part, module in parts.items() if part in pipe.components})
         return pipe
     cls = _stock_class(source, files)
@@ -924,7 +921,7 @@ class AttentionRun:
         check_number("step", step, at_least=0, below=len(self.maps), whole=True)
         a = self.maps[step][one_of(layer, self.layers, "layer")].float()
         check_number("token", token, at_least=0, below=a.shape[1], whole=True)
-        return a[:, token].reshape(_grid_of(len(a), self.image.shape[1:]))
+        return a[:, token].reshape(grid_size(len(a), tuple(self.image.shape[1:])))
 
     def over(self, step: int, layer: str, token: int, strength: float = .6): # → Pillow
         "A map over the picture"
@@ -955,14 +952,6 @@ class AttentionRun:
         except Exception as e: raise OSError(f"{path}: not a recorded attention run ({_line(e)})") from None
         if not steps or image.ndim != 3: raise OSError(f"{path}: not a recorded attention run (no maps or no picture)")
         return cls([steps[i] for i in sorted(steps)], words, image)
-
-# %% ../nbs/13_layout_guidance.ipynb #634a598f
-def _grid_of(queries, size) -> tuple: # (h, w)
-    "The grid of a map of a picture: sides are halved and rounded up until the cells are as many"
-    step = 1
-    while (cells := -(-size[0] // step) * -(-size[1] // step)) > queries: step *= 2
-    if cells != queries: return grid_size(queries, size[0] / size[1])
-    return -(-size[0] // step), -(-size[1] // step)
 
 # %% ../nbs/13_layout_guidance.ipynb #e611e87a
 def words_of(
