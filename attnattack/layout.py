@@ -27,7 +27,8 @@ from transformers import CLIPTokenizer
 from .attention import MapInfo, Table, grid_size, overlay, select, trace_maps
 from .ddim import ddim_denoise, ddim_reverse
 from .hijack import PLACES, Capture, find_attention, hijack, hijacked_modules, refuse_compiled
-from .models import MODELS, Diffusion, checked_load, embed, encode, load_diffusion, quiet, token_positions
+from .models import MODELS, Diffusion, checked_load, embed, encode, load_diffusion, quiet
+from .models import token_positions
 from .release import hijacked, release
 from .utils import atomic_path, check_image, check_number, from_pil, generator, load_image, one_of
 from .utils import refuse_unknown, save_image, to_pil
@@ -40,11 +41,11 @@ class Guidance:
     iterations: int = 5           # updates in a step, at most; 0 … 1000
     guided_steps: int = 10        # the first steps of the loop, which are guided
     threshold: float = .2         # no update where the loss is not above
-    forward: float = 0.           # forward guidance, logits >= 0: added inside the box and taken off outside; 0: none
+    forward: float = 0.           # forward guidance, logits >= 0, added in the box, taken off outside; 0: none
     refine: int = 0               # times that maps are multiplied by their layer's self-attention; 0 … 100
     cells: tuple | None = None    # which maps: pixels that a cell is wide; None: by `used_maps`' rule
     places: tuple = ("mid", "up") # parts of the U-Net
-    units: str = "input"          # of the update: the U-Net's input, the same for all schedulers; "latent": z − σ² ∇ to the letter
+    units: str = "input"          # of the update: of the U-Net's input, for all schedulers alike; "latent": z − σ² ∇ to the letter
     checkpoint_steps: bool = False # less memory, more time
     def __post_init__(self): _check_guidance(self)
     @property
@@ -91,7 +92,8 @@ def _check_box(box, name):
 def _boxes(boxes, name):
     "One box or several, as a tuple of boxes"
     boxes = _plain(boxes)
-    if not isinstance(boxes, list): raise ValueError(f"{name}: {boxes!r}, must be a box x0, y0, x1, y1 or several")
+    if not isinstance(boxes, list):
+        raise ValueError(f"{name}: {boxes!r}, must be a box x0, y0, x1, y1 or several")
     if not boxes: raise ValueError(f"{name}: empty, must hold a box or several")
     if any(map(_is_number, boxes)): return (_check_box(boxes, name),)
     return tuple(_check_box(box, f"{name}[{i}]") for i, box in enumerate(boxes))
@@ -99,7 +101,8 @@ def _boxes(boxes, name):
 def _boxes_of_objects(bboxes, name="bboxes"):
     "An entry per object, each a tuple of boxes; four numbers alone are the box of one object"
     bboxes = _plain(bboxes)
-    if not isinstance(bboxes, list): raise ValueError(f"{name}: {bboxes!r}, must be a list with an entry per object")
+    if not isinstance(bboxes, list):
+        raise ValueError(f"{name}: {bboxes!r}, must be a list with an entry per object")
     if any(map(_is_number, bboxes)): bboxes = [bboxes]
     return [_boxes(boxes, f"{name}[{i}]") for i, boxes in enumerate(bboxes)]
 
@@ -107,7 +110,8 @@ def _boxes_of_objects(bboxes, name="bboxes"):
 def _as_pillow(image):
     "A picture to draw on, a copy"
     if isinstance(image, Image.Image): return image.convert("RGB").copy()
-    if not isinstance(image, torch.Tensor): raise ValueError(f"image: is a {type(image).__name__}, must be a Pillow picture or a tensor")
+    if not isinstance(image, torch.Tensor):
+        raise ValueError(f"image: is a {type(image).__name__}, must be a Pillow picture or a tensor")
     if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3) or image.shape[:-3].numel() != 1:
         raise ValueError(f"image: has shape {tuple(image.shape)}, must be [3, H, W]")
     if not image.isfinite().all(): raise ValueError("image: has values that are NaN or infinite")
@@ -124,7 +128,8 @@ def draw_box(
     check_number("width", width, at_least=1, at_most=1000, whole=True)
     draw = ImageDraw.Draw(image)
     for i, boxes in enumerate(objects):
-        for box in boxes: draw.rectangle(_corners(box, image.size), outline=COLOURS[i % len(COLOURS)], width=width)
+        for box in boxes:
+            draw.rectangle(_corners(box, image.size), outline=COLOURS[i % len(COLOURS)], width=width)
     return image
 
 # %% ../nbs/13_layout_guidance.ipynb #898fd24c
@@ -160,7 +165,8 @@ def box_mask(
 
 def _two(name, size, most):
     "Height and width as two whole numbers, or an error that names them"
-    if not isinstance(size, (tuple, list)) or len(size) != 2: raise ValueError(f"{name}: {size!r}, must be (height, width)")
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"{name}: {size!r}, must be (height, width)")
     return tuple(check_number(name, side, at_least=1, at_most=most, whole=True) for side in size)
 
 # %% ../nbs/13_layout_guidance.ipynb #82afd494
@@ -189,7 +195,8 @@ def used_maps(
     _two("size", size, 2**16)
     check_number("factor", factor, at_least=1, at_most=2**10, whole=True)
     rows = [row for row in rows if row.kind == "cross" and row.place in guidance.places]
-    if not rows: raise ValueError(f"places: {', '.join(guidance.places)}: the U-Net has no cross attention there")
+    if not rows:
+        raise ValueError(f"places: {', '.join(guidance.places)}: the U-Net has no cross attention there")
     have = {cell_of(row, size, factor): min(row.size) for row in rows}
     for cell in guidance.cells or (): one_of(cell, sorted(have), "cells")
     chosen = guidance.cells or sorted(cell for cell, n in have.items() if n >= 8)[-2:] or [min(have)]
@@ -217,7 +224,7 @@ def _token_rows(layouts):
 def map_loss(
     a: torch.Tensor,     # one layer's map, [B, heads, queries, tokens]
     layouts: list,       # B layouts
-    aspect: float | tuple = 1., # height / width of the picture, or its size (height, width), exact for odd sizes too
+    aspect: float | tuple = 1., # height / width of the picture, or its (height, width), exact for odd sizes too
 ) -> torch.Tensor:       # [B]
     "How much of the objects' attention lies outside their boxes, in one layer"
     picture, token, targets, weight = _token_rows(layouts)
@@ -232,8 +239,10 @@ def _map_of(a, layouts, tokens):
     "`a`, if it has the layouts' pictures and tokens"
     if not isinstance(a, torch.Tensor) or a.ndim != 4:
         raise ValueError(f"a: {getattr(a, 'shape', a)!r}, must be a map [B, heads, queries, tokens]")
-    if len(a) != len(layouts): raise ValueError(f"layouts: {len(layouts)} for a map of {len(a)} pictures, must be as many")
-    if max(tokens) >= a.shape[3]: raise ValueError(f"tokens: {max(tokens)}, the map has {a.shape[3]} tokens, must be below")
+    if len(a) != len(layouts):
+        raise ValueError(f"layouts: {len(layouts)} for a map of {len(a)} pictures, must be as many")
+    if max(tokens) >= a.shape[3]:
+        raise ValueError(f"tokens: {max(tokens)}, the map has {a.shape[3]} tokens, must be below")
     return a
 
 # %% ../nbs/13_layout_guidance.ipynb #e15caebf
@@ -257,7 +266,8 @@ def sigma_squared(
     "σ² of a U-Net call: from `sigmas` where the scheduler has them, else (1 − ᾱ) / ᾱ"
     check_number("c", c, above=0)
     if hasattr(scheduler, "sigmas"):
-        kept = float(scheduler.sigmas[check_number("i", i, at_least=-1, below=len(scheduler.sigmas), whole=True)]) ** 2
+        check_number("i", i, at_least=-1, below=len(scheduler.sigmas), whole=True)
+        kept = float(scheduler.sigmas[i]) ** 2
         return 1 / c ** 2 - 1 if c < 1 and abs(c * (1 + kept) ** .5 - 1) > .01 else kept
     last = len(scheduler.alphas_cumprod) - 1
     alpha = float(scheduler.alphas_cumprod[check_number("t", int(t), at_least=0, at_most=last, whole=True)])
@@ -274,7 +284,7 @@ def step_size(
     "What the gradient of the loss is multiplied by"
     one_of(units, ("input", "latent"), "units")
     variance = sigma_squared(scheduler, i, t, c)
-    if units == "latent": return check_number("units: 'latent' with a timestep of noise alone, whose σ²", variance)
+    if units == "latent": return check_number("units: 'latent' at a timestep of noise alone: σ²", variance)
     return (variance / (1 + variance) if variance < float("inf") else 1.) / c ** 2
 
 # %% ../nbs/13_layout_guidance.ipynb #fae89250
@@ -317,7 +327,8 @@ def refined(
     maps = select(store, "cross")
     missing = [_self_of(name) for name in maps if power and _self_of(name) not in store]
     if missing: raise ValueError(f"store: has no map of {missing[0]}, must hold the layers' self-attention")
-    for _ in range(power): maps = {name: store[_self_of(name)].mean(1, keepdim=True) @ a for name, a in maps.items()}
+    for _ in range(power):
+        maps = {name: store[_self_of(name)].mean(1, keepdim=True) @ a for name, a in maps.items()}
     return maps
 
 # %% ../nbs/13_layout_guidance.ipynb #0b3f6b46
@@ -344,7 +355,8 @@ def _alone(busy, **parts):
     try:
         with _DOOR:
             for name, part in parts.items():
-                if part in busy: raise RuntimeError(f"{name}: {type(part).__name__} is in use by another call, must be one at a time")
+                if part in busy:
+                    raise RuntimeError(f"{name}: {type(part).__name__} is in use by another call, must be one at a time")
             mine.extend(parts.values())
             busy.update(mine)
         yield
@@ -353,7 +365,8 @@ def _alone(busy, **parts):
 
 def _check_thread(owner):
     "Refuse a U-Net call of another thread than the one that the hooks belong to"
-    if threading.get_ident() != owner: raise RuntimeError("unet: another thread's call is being guided or recorded, must be one at a time")
+    if threading.get_ident() != owner:
+        raise RuntimeError("unet: another thread's call is being guided or recorded, must be one at a time")
 
 # %% ../nbs/13_layout_guidance.ipynb #1f9ed754
 _KNOWN_MAPS = weakref.WeakKeyDictionary()   # U-Net → (size, tokens) → its maps
@@ -409,12 +422,14 @@ class Steering:
         names = [row.name for row in used_maps(rows, size, self.pipe.vae_scale_factor, self.guidance)]
         self.capture = Capture(names=(*names, *(_self_of(name) for name in names if self.guidance.refine)))
         self.size = size
-        self.biases = {row.name: box_bias(self.layouts, row, self.guidance.forward) for row in rows if row.kind == "cross"}
+        strength, rows = self.guidance.forward, [row for row in rows if row.kind == "cross"]
+        self.biases = {row.name: box_bias(self.layouts, row, strength) for row in rows}
 
     def guide(self, z, t, kw):
         "The latents, moved until their words look into their boxes"
         size = step_size(self.pipe.scheduler, self.i, t, _input_scale(self, z, t), self.guidance.units)
-        z, todo = z.clone(), torch.tensor([i for i, layout in enumerate(self.layouts) if layout], device=z.device)
+        z, asking = z.clone(), [i for i, layout in enumerate(self.layouts) if layout]
+        todo = torch.tensor(asking, device=z.device)
         with _maps_with_gradients(self) as store:
             for iteration in range(self.guidance.iterations):
                 x = z[todo].detach().requires_grad_()
@@ -450,7 +465,8 @@ def _maps_with_gradients(steering):
     checkpoints = checkpointing(unet, steering.guidance.checkpoint_steps)
     steering.inside = True
     try:
-        with torch.enable_grad(), frozen(unet), checkpoints, hijacked(unet, steering.capture) as h: yield h.store
+        with torch.enable_grad(), frozen(unet), checkpoints, hijacked(unet, steering.capture) as h:
+            yield h.store
     finally: steering.inside = False
 
 # %% ../nbs/13_layout_guidance.ipynb #5e8023a4
@@ -458,11 +474,13 @@ def _losses(steering, store, x, t, kw, todo):
     "The loss of the pictures `todo`, whose latents are x"
     text = kw["encoder_hidden_states"]
     rows = todo + len(text) - len(steering.layouts)   # the conditional half is the last
-    more = dict(encoder_hidden_states=text[rows], added_cond_kwargs=take_rows(kw.get("added_cond_kwargs"), rows))
+    added = take_rows(kw.get("added_cond_kwargs"), rows)
+    more = dict(encoder_hidden_states=text[rows], added_cond_kwargs=added)
     steering.pipe.unet(steering.scale_input(x, t), t, **{**kw, **more})
     maps, layouts = refined(store, steering.guidance.refine), [steering.layouts[i] for i in todo.tolist()]
     loss = layout_loss(maps, layouts, steering.size)
-    if not loss.isfinite().all(): raise FloatingPointError(f"latents: the loss of step {steering.i} is not finite; use float32")
+    if not loss.isfinite().all():
+        raise FloatingPointError(f"latents: the loss of step {steering.i} is not finite; use float32")
     return loss
 
 # %% ../nbs/13_layout_guidance.ipynb #7754c820
@@ -470,7 +488,7 @@ def _loss_gradient(steering, x, loss, far):
     "Gradient of the loss of the pictures `far` with respect to all latents x"
     gradient = torch.autograd.grad(steering.guidance.scale * loss[far].sum(), x)[0]
     if not gradient.isfinite().all():
-        raise FloatingPointError(f"latents: the gradient of step {steering.i} is not finite; lower scale or use float32")
+        raise FloatingPointError(f"latents: gradient of step {steering.i} is not finite; lower scale or use float32")
     return gradient
 
 # %% ../nbs/13_layout_guidance.ipynb #c7ee3094
@@ -493,7 +511,8 @@ def _hooks(steering):
     "Hooks to register: (module, hook)"
     unet = steering.pipe.unet
     names = [name for name in find_attention(unet) if ".attn2" in name and steering.guidance.forward]
-    return [(unet, steering.before_unet), *((unet.get_submodule(name), _bias_hook(steering, name)) for name in names)]
+    layers = [(unet.get_submodule(name), _bias_hook(steering, name)) for name in names]
+    return [(unet, steering.before_unet), *layers]
 
 # %% ../nbs/13_layout_guidance.ipynb #9ab51c09
 @contextmanager
@@ -519,12 +538,14 @@ def _words_of_objects(words, name):
     "An entry per object: a phrase, or a list of positions"
     words = _plain(words)
     if isinstance(words, (str, int)): words = [words]
-    if not isinstance(words, list): raise ValueError(f"{name}: {words!r}, must be a list with an entry per object")
+    if not isinstance(words, list):
+        raise ValueError(f"{name}: {words!r}, must be a list with an entry per object")
     if name == "phrases": return [_check_phrase(word, f"{name}[{i}]") for i, word in enumerate(words)]
     return [_check_positions(word, name) for word in words]
 
 def _check_phrase(phrase, name):
-    if not isinstance(phrase, str): raise ValueError(f"{name}: {phrase!r}, must be words of the prompt, a string")
+    if not isinstance(phrase, str):
+        raise ValueError(f"{name}: {phrase!r}, must be words of the prompt, a string")
     return phrase
 
 def _check_positions(positions, name):
@@ -536,14 +557,16 @@ def _check_positions(positions, name):
 def _token_ids(pipe, prompt):
     "A prompt as the text encoder gets it, without padding"
     tokenizer, length = pipe.tokenizer, pipe.tokenizer.model_max_length
-    if length > 2**16: raise ValueError("tokenizer: has no model_max_length, must have the text encoder's: pipe.tokenizer.model_max_length = 77")
+    if length > 2**16:
+        raise ValueError("tokenizer: has no model_max_length, must have the text encoder's (mostly 77)")
     prompt = pipe.maybe_convert_prompt(prompt, tokenizer)   # textual inversion: one word, several tokens
     return tokenizer(prompt, truncation=True, max_length=length).input_ids
 
 def _tokens(pipe, prompt, words, last, name):
     "Positions of one object's tokens; `last` is the last that the prompt has"
     if isinstance(words, str):
-        if prompt is None: raise ValueError("phrases: need a prompt to be found in; with prompt_embeds give token_indices")
+        if prompt is None:
+            raise ValueError("phrases: need a prompt to be found in; with prompt_embeds give token_indices")
         prompt, words = (pipe.maybe_convert_prompt(text, pipe.tokenizer) for text in (prompt, words))
         return tuple(token_positions(pipe, prompt, words))
     for position in words:
@@ -577,7 +600,8 @@ def _warn_of_pieces(pipe, prompt, layout):
 def _layout(pipe, prompt, bboxes, words, last, name):
     "One prompt's objects"
     boxes, words = _boxes_of_objects(bboxes), _words_of_objects(words, name)
-    if len(boxes) != len(words): raise ValueError(f"bboxes: {len(boxes)} objects for {len(words)} in {name}, must be as many")
+    if len(boxes) != len(words):
+        raise ValueError(f"bboxes: {len(boxes)} objects for {len(words)} in {name}, must be as many")
     layout = tuple(Target(_tokens(pipe, prompt, word, last, name), b) for b, word in zip(boxes, words))
     if prompt is not None: _warn_of_pieces(pipe, prompt, layout)
     return layout
@@ -590,34 +614,39 @@ def _prompts(prompt, embeds):
     "The prompts of a call; None for each that is given as an embedding"
     if isinstance(prompt, str): return [prompt]
     if prompt is None and isinstance(embeds, torch.Tensor) and embeds.ndim == 3: return [None] * len(embeds)
-    if prompt is None and embeds is not None: raise ValueError("prompt_embeds: must be a tensor [prompts, tokens, channels]")
+    if prompt is None and embeds is not None:
+        raise ValueError("prompt_embeds: must be a tensor [prompts, tokens, channels]")
     if isinstance(prompt, list) and prompt and all(isinstance(p, str) for p in prompt): return prompt
     raise ValueError(f"prompt: {prompt!r}, must be a string or a list of strings")
 
 def _is_of_one_prompt(prompt, prompts, bboxes):
     "Are `bboxes` an entry per object, not per prompt?"
     def depth(value): return 1 + max(map(depth, value), default=1) if isinstance(value, list) else 0
-    return not isinstance(prompt, list) and len(prompts) == 1 or len(prompts) == 1 and 0 < depth(bboxes) < 3 and bboxes != [[]]
+    is_flat = 0 < depth(bboxes) < 3 and bboxes != [[]]   # [box] or box, not [[box]]
+    return len(prompts) == 1 and (is_flat or not isinstance(prompt, list))
 
 # %% ../nbs/13_layout_guidance.ipynb #d2cbbef0
 def layouts_of(
     pipe,
     prompt,              # a string, several, or None with `embeds`
-    bboxes,              # an entry per object: a box (x0, y0, x1, y1) in [0, 1], or several; for several prompts a list of such lists
+    bboxes,              # an entry per object: a box (x0, y0, x1, y1) in [0, 1], or several; prompts: a list of these
     phrases=None,        # an entry per object: words of the prompt
     token_indices=None,  # or: positions of its tokens
     embeds=None,         # prompt_embeds, [prompts, tokens, D]
     images: int = 1,     # pictures of each prompt
 ) -> list:               # a layout for each picture of the batch
     "What the caller said, checked, and each prompt's tokens found"
-    if (phrases is None) == (token_indices is None): raise ValueError("bboxes: need phrases or token_indices, one of them")
+    if (phrases is None) == (token_indices is None):
+        raise ValueError("bboxes: need phrases or token_indices, one of them")
     check_number("images", images, at_least=1, at_most=MOST_PICTURES, whole=True)
     name, words = ("phrases", phrases) if token_indices is None else ("token_indices", token_indices)
     prompts, bboxes, words = _prompts(prompt, embeds), _plain(bboxes), _plain(words)
     if _is_of_one_prompt(prompt, prompts, bboxes): bboxes, words = [bboxes], [words]
     for key, value in (("bboxes", bboxes), (name, words)):
-        if not isinstance(value, list): raise ValueError(f"{key}: {value!r}, must be a list with an entry per prompt")
-        if len(value) != len(prompts): raise ValueError(f"{key}: {len(value)} entries for {len(prompts)} prompts, must be as many")
+        if not isinstance(value, list):
+            raise ValueError(f"{key}: {value!r}, must be a list with an entry per prompt")
+        if len(value) != len(prompts):
+            raise ValueError(f"{key}: {len(value)} entries for {len(prompts)} prompts, must be as many")
     found = [_layout(pipe, p, b, w, _last_token(pipe, p, embeds), name) for p, b, w in zip(prompts, bboxes, words)]
     return [layout for layout in found for _ in range(images)]
 
@@ -647,11 +676,13 @@ def _own(kw):
 # %% ../nbs/13_layout_guidance.ipynb #9f4c81ad
 def _check_numbers(pipe, kw):
     "Numbers of the stock call, which it would look at late or not at all"
-    steps, side = pipe.scheduler.config.get("num_train_timesteps", 1000), dict(at_least=1, at_most=2**14, whole=True)
+    def whole(most, least=1): return dict(at_least=least, at_most=most, whole=True)
     layers = pipe.text_encoder.config.num_hidden_layers if pipe.text_encoder else 100
-    rules = dict(num_inference_steps=dict(at_least=1, at_most=steps, whole=True), height=side, width=side, guidance_scale={},
-                 num_images_per_prompt=dict(at_least=1, at_most=MOST_PICTURES, whole=True), guidance_rescale=dict(at_least=0),
-                 eta=dict(at_least=0), clip_skip=dict(at_least=0, at_most=layers - isinstance(pipe, StableDiffusionXLPipeline), whole=True))
+    if isinstance(pipe, StableDiffusionXLPipeline): layers -= 1
+    steps = pipe.scheduler.config.get("num_train_timesteps", 1000)
+    rules = dict(num_inference_steps=whole(steps), height=whole(2**14), width=whole(2**14), guidance_scale={},
+                 num_images_per_prompt=whole(MOST_PICTURES), clip_skip=whole(layers, least=0),
+                 guidance_rescale=dict(at_least=0), eta=dict(at_least=0))
     free = {"height", "width", "num_images_per_prompt", "clip_skip"}   # None is the model's own
     if kw.get("timesteps") is not None or kw.get("sigmas") is not None: free.add("num_inference_steps")
     for name, rule in rules.items():
@@ -663,10 +694,13 @@ def _check_values(pipe, kw, pictures):
     one_of(kw.get("output_type", "pil"), ("pil", "np", "pt", "latent"), "output_type")
     given = kw.get("generator")
     for g in given if isinstance(given, list) else [given]:
-        if g is not None and not isinstance(g, torch.Generator): raise ValueError(f"generator: {g!r}, must be a torch.Generator or a list of them")
-    if isinstance(given, list) and len(given) != pictures: raise ValueError(f"generator: {len(given)} for {pictures} pictures, must be as many")
+        if g is not None and not isinstance(g, torch.Generator):
+            raise ValueError(f"generator: {g!r}, must be a torch.Generator or a list of them")
+    if isinstance(given, list) and len(given) != pictures:
+        raise ValueError(f"generator: {len(given)} for {pictures} pictures, must be as many")
     called = kw.get("callback_on_step_end")
-    if called is not None and not callable(called): raise ValueError(f"callback_on_step_end: {called!r}, must be a function")
+    if called is not None and not callable(called):
+        raise ValueError(f"callback_on_step_end: {called!r}, must be a function")
     z, channels = kw.get("latents"), pipe.unet.config.in_channels
     if z is None: return
     if not isinstance(z, torch.Tensor) or z.ndim != 4 or tuple(z.shape[:2]) != (pictures, channels):
@@ -679,7 +713,8 @@ def _asked(pipe, prompt, bboxes, phrases, token_indices, kw):
     embeds, images = kw.get("prompt_embeds"), kw.get("num_images_per_prompt") or 1
     _check_values(pipe, kw, len(_prompts(prompt, embeds)) * images)
     if bboxes is not None: return layouts_of(pipe, prompt, bboxes, phrases, token_indices, embeds, images)
-    if phrases is not None or token_indices is not None: raise ValueError("phrases, token_indices: given without bboxes")
+    if phrases is not None or token_indices is not None:
+        raise ValueError("phrases, token_indices: given without bboxes")
     return []
 
 # %% ../nbs/13_layout_guidance.ipynb #3e97b5d0
@@ -687,7 +722,8 @@ def _by_name(pipe, args, kw):
     "All arguments of a call after the prompt by their names, which must exist"
     name, order = type(pipe).__name__, _stock_names(type(pipe))[1:]
     refuse_unknown(kw, call_keywords(pipe), name)
-    if len(args) > len(order): raise ValueError(f"{name}: {len(args) + 1} arguments, must be at most {len(order) + 1}")
+    if len(args) > len(order):
+        raise ValueError(f"{name}: {len(args) + 1} arguments, must be at most {len(order) + 1}")
     twice = [key for key in order[:len(args)] if key in kw]
     if twice: raise ValueError(f"{twice[0]}: given twice, by place and by name")
     return dict(zip(order, args)) | kw
@@ -699,14 +735,14 @@ class _Layout:
 
     @classmethod
     def from_pretrained(cls, name, **kw):
-        "A name of this package, a folder or a hub name; float32 if nothing is said; an SDXL model becomes a `LayoutGuidanceXLPipeline`"
+        "A name of this package, a folder or a hub name; float32 if nothing is said; SDXL gets its own class"
         return _as_layout(_stock_pipeline(name, *_loading(cls, kw)), cls)
 
     @property
     def records(self): return vars(self).get("_records", [])   # the inner passes of the last call
 
     def __call__(self, prompt=None, *args, bboxes=None, phrases=None, token_indices=None, **kw):
-        "The stock call, with `bboxes`, `phrases` or `token_indices`, and the fields of `Guidance` as further arguments"
+        "The stock call, with `bboxes`, `phrases` or `token_indices`, and the fields of `Guidance`"
         with _alone(_BUSY, unet=self.unet, scheduler=self.scheduler):
             self._records = []
             kw = _by_name(self, args, kw)
@@ -720,8 +756,9 @@ class _Layout:
                 return super().__call__(prompt, **kw)
 
     def to_json_string(self):
-        "The configuration as it is saved: under the stock class' name, so that every loader of diffusers reads it"
-        stock = StableDiffusionXLPipeline if isinstance(self, StableDiffusionXLPipeline) else StableDiffusionPipeline
+        "What is saved: under the stock class' name, so that every loader of diffusers reads it"
+        is_xl = isinstance(self, StableDiffusionXLPipeline)
+        stock = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
         config = json.loads(super().to_json_string()) | dict(_class_name=stock.__name__)
         return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
@@ -729,9 +766,10 @@ class _Layout:
 def _check_call(pipe, guidance):
     "Can this pipeline be guided now?"
     scheduler, name = pipe.scheduler, type(pipe.scheduler).__name__
-    one_of(scheduler.config.get("prediction_type", "epsilon"), ("epsilon", "v_prediction", "sample"), f"{name}: prediction_type")
+    kinds = ("epsilon", "v_prediction", "sample")
+    one_of(scheduler.config.get("prediction_type", "epsilon"), kinds, f"{name}: prediction_type")
     if not hasattr(scheduler, "alphas_cumprod") or scheduler.config.get("use_flow_sigmas"):
-        raise ValueError(f"scheduler: {name} has no diffusion noise schedule, must be one of Stable Diffusion's (e.g. DDIMScheduler)")
+        raise ValueError(f"scheduler: {name} has no diffusion noise schedule, must be one for Stable Diffusion")
     refuse_compiled(pipe.unet)
     if guidance.backward and torch.is_inference_mode_enabled():
         raise ValueError("scale: backward guidance needs gradients, call the pipeline outside torch.inference_mode")
@@ -742,16 +780,18 @@ FILES = (*WHERE, "variant", "use_safetensors", "device_map", "max_memory", "low_
          "offload_state_dict", "quantization_config", "disable_mmap")
 
 def _loading(cls, kw):
-    "What `from_pretrained` was given, its names checked: the type, float32 if nothing is said; ways of reading files; parts"
+    "What `from_pretrained` was given: the type, float32 if nothing is said; how files are read; parts"
     classes = (StableDiffusionPipeline, StableDiffusionXLPipeline)
     parts = {name for c in classes for name in inspect.signature(c.__init__).parameters} - {"self"}
     refuse_unknown(kw, [*FILES, "dtype", "torch_dtype", *sorted(parts)], f"{cls.__name__}.from_pretrained")
     said = [kw[name] for name in ("dtype", "torch_dtype") if kw.get(name) is not None]
     dtype = said[0] if said else torch.float32
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point: raise ValueError(f"dtype: {dtype!r}, must be a torch.dtype of floats")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype: {dtype!r}, must be a torch.dtype of floats")
     if not isinstance(kw.get("scheduler"), (SchedulerMixin, type(None))):
         raise ValueError(f"scheduler: is a {type(kw['scheduler']).__name__}, must be a scheduler of diffusers")
-    return dtype, {name: kw[name] for name in FILES if name in kw}, {name: kw[name] for name in parts if name in kw}
+    files, given = ({name: kw[name] for name in names if name in kw} for names in (FILES, parts))
+    return dtype, files, given
 
 # %% ../nbs/13_layout_guidance.ipynb #70d1a96e
 def _stock_class(source, files):
@@ -761,8 +801,8 @@ def _stock_class(source, files):
     except Exception as e:
         known = f"one of {', '.join(MODELS)}, nor a folder or hub name of a pipeline"
         raise ValueError(f"model: {str(source)!r} is not {known} ({type(e).__name__})") from None
-    stock = dict(StableDiffusionPipeline=StableDiffusionPipeline, LayoutGuidancePipeline=StableDiffusionPipeline,
-                 StableDiffusionXLPipeline=StableDiffusionXLPipeline, LayoutGuidanceXLPipeline=StableDiffusionXLPipeline)
+    stock = {name: cls for cls in (StableDiffusionPipeline, StableDiffusionXLPipeline)
+             for name in (cls.__name__, cls.__name__.replace("StableDiffusion", "LayoutGuidance"))}
     return stock[one_of(saved, tuple(stock), f"model {str(source)!r}: pipeline class")]
 
 def _stock_pipeline(name, dtype, files, parts):
@@ -786,7 +826,8 @@ class LayoutGuidancePipeline(_Layout, StableDiffusionPipeline):
 
 def _as_layout(stock, cls=LayoutGuidancePipeline):
     "A stock pipeline's parts in a layout pipeline of its architecture, of class `cls` where that fits"
-    kind = LayoutGuidanceXLPipeline if isinstance(stock, StableDiffusionXLPipeline) else LayoutGuidancePipeline
+    is_xl = isinstance(stock, StableDiffusionXLPipeline)
+    kind = LayoutGuidanceXLPipeline if is_xl else LayoutGuidancePipeline
     kept = ("requires_safety_checker", "force_zeros_for_empty_prompt")
     options = {name: stock.config[name] for name in kept if name in stock.config}
     return (cls if issubclass(cls, kind) else kind)(**stock.components, **options)
@@ -796,7 +837,8 @@ def layout_pipeline(
     model: Diffusion,
 ):
     "A loaded model as a layout pipeline; it shares the model's parts"
-    if not isinstance(model, Diffusion): raise ValueError(f"model: is a {type(model).__name__}, must be a Diffusion, from load_diffusion")
+    if not isinstance(model, Diffusion):
+        raise ValueError(f"model: is a {type(model).__name__}, must be a Diffusion, from load_diffusion")
     pipe = _as_layout(model.pipe)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -864,14 +906,17 @@ def guidance_cost(
     rounds: int = 9,     # guided steps that are measured
     batch: int = 1,      # pictures
     **kw,                # more for the pipeline's call
-) -> dict:               # median seconds of a guided step, of k plain passes and a prediction, and their ratio with its quartiles
+) -> dict:               # median seconds of a guided step, of k plain passes and a prediction; their ratio, its quartiles
     "What a guided step costs over its plain U-Net passes"
-    for name, value in dict(iterations=iterations, rounds=rounds, batch=batch).items(): check_number(name, value, at_least=1, whole=True)
-    call = dict(prompt=prompt, bboxes=bboxes, phrases=phrases, num_images_per_prompt=batch, output_type="latent", guidance_scale=4.)
+    for name, value in dict(iterations=iterations, rounds=rounds, batch=batch).items():
+        check_number(name, value, at_least=1, whole=True)
+    call = dict(prompt=prompt, bboxes=bboxes, phrases=phrases, num_images_per_prompt=batch,
+                output_type="latent", guidance_scale=4.)
     pairs = torch.tensor(_time_both(pipe, iterations, rounds, call | kw))
     low, ratio, high = (pairs[:, 0] / pairs[:, 1]).quantile(torch.tensor([.25, .5, .75])).tolist()
     guided, plain = pairs.median(0).values.tolist()
-    return dict(guided=guided, plain=plain, ratio=ratio, low=low, high=high, iterations=iterations, rounds=rounds, batch=batch)
+    asked = dict(iterations=iterations, rounds=rounds, batch=batch)
+    return dict(guided=guided, plain=plain, ratio=ratio, low=low, high=high, **asked)
 
 # %% ../nbs/13_layout_guidance.ipynb #b58f45bb
 def _capturing(capture, pictures, calls):
@@ -925,14 +970,17 @@ class AttentionRun:
 
     def over(self, step: int, layer: str, token: int, strength: float = .6): # → Pillow
         "A map over the picture"
-        return overlay(self.image, self.map(step, layer, token), check_number("strength", strength, at_least=0, at_most=1))
+        check_number("strength", strength, at_least=0, at_most=1)
+        return overlay(self.image, self.map(step, layer, token), strength)
 
     def mean_over(self, token: int, strength: float = .6): # → Pillow
         "The mean of all steps and layers over the picture"
         check_number("strength", strength, at_least=0, at_most=1)
-        maps = [self.map(step, layer, token)[None, None] for step, layers in enumerate(self.maps) for layer in layers]
+        places = [(step, layer) for step, layers in enumerate(self.maps) for layer in layers]
+        maps = [self.map(*place, token)[None, None] for place in places]
         size = max(a.shape[2:] for a in maps)
-        return overlay(self.image, torch.cat([F.interpolate(a, size, mode="bilinear") for a in maps]).mean((0, 1)), strength)
+        mean = torch.cat([F.interpolate(a, size, mode="bilinear") for a in maps]).mean((0, 1))
+        return overlay(self.image, mean, strength)
 
     def save(self, path):
         "Into a safetensors file, whole or not at all"
@@ -943,14 +991,16 @@ class AttentionRun:
     @classmethod
     def load(cls, path):
         "What `save` wrote"
-        if not Path(path).is_file(): raise FileNotFoundError(f"{path}: not a recorded attention run (no such file)")
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: not a recorded attention run (no such file)")
         try:
             with safe_open(path, "pt") as f:
                 words, tensors = json.loads(f.metadata()["words"]), {key: f.get_tensor(key) for key in f.keys()}
             image, steps = tensors.pop("image"), {}
             for key, a in tensors.items(): steps.setdefault(int(key.split("/")[0]), {})[key.split("/")[1]] = a
         except Exception as e: raise OSError(f"{path}: not a recorded attention run ({_line(e)})") from None
-        if not steps or image.ndim != 3: raise OSError(f"{path}: not a recorded attention run (no maps or no picture)")
+        if not steps or image.ndim != 3:
+            raise OSError(f"{path}: not a recorded attention run (no maps or no picture)")
         return cls([steps[i] for i in sorted(steps)], words, image)
 
 # %% ../nbs/13_layout_guidance.ipynb #e611e87a
@@ -959,7 +1009,8 @@ def words_of(
     prompt: str,
 ) -> list:       # of strings
     "The tokens of a prompt, to be read"
-    return [token.replace("</w>", "") for token in pipe.tokenizer.convert_ids_to_tokens(_token_ids(pipe, prompt)[:-1])]
+    tokens = pipe.tokenizer.convert_ids_to_tokens(_token_ids(pipe, prompt)[:-1])
+    return [token.replace("</w>", "") for token in tokens]
 
 # %% ../nbs/13_layout_guidance.ipynb #a03368ee
 def attend(
@@ -968,11 +1019,13 @@ def attend(
     **kw,        # what its call takes
 ):               # an AttentionRun; a list of them where the call makes several pictures
     "Make pictures and keep what the words of each looked at"
-    if prompt is None: raise ValueError("prompt: None, must be a string or a list of strings: its words are looked at")
+    if prompt is None:
+        raise ValueError("prompt: None, must be a string or a list of strings: its words are looked at")
     prompts, images = _prompts(prompt, None), kw.get("num_images_per_prompt") or 1
     refuse_unknown(kw, set(call_keywords(pipe)) - {"output_type", "return_dict", "prompt"}, "attend")
     check_number("num_images_per_prompt", images, at_least=1, at_most=MOST_PICTURES, whole=True)
-    with recorded(pipe.unet, pictures=len(prompts) * images) as calls: made = pipe(prompt, **kw, output_type="pt").images
+    with recorded(pipe.unet, pictures=len(prompts) * images) as calls:
+        made = pipe(prompt, **kw, output_type="pt").images
     def run(i, image):
         maps = [{name: a[i] for name, a in layers.items()} for layers in calls]
         return AttentionRun(maps, words_of(pipe, prompts[i // images]), image.float().cpu() * 2 - 1)
@@ -991,7 +1044,8 @@ def attention_of(
     "What a prompt's words look at in a picture that exists: reversed by k of the steps and denoised"
     if not isinstance(prompt, str): raise ValueError(f"prompt: {prompt!r}, must be a string")
     check_number("k", k, at_least=1, at_most=check_number("steps", steps, at_least=1, whole=True), whole=True)
-    if len(check_image(x, "x", multiple=model.multiple)) != 1: raise ValueError(f"x: {len(x)} pictures, must be one")
+    if len(check_image(x, "x", multiple=model.multiple)) != 1:
+        raise ValueError(f"x: {len(x)} pictures, must be one")
     emb = embed(model, prompt, size=tuple(x.shape[2:]))
     z = ddim_reverse(model, encode(model, x.to(model.device)), emb, steps, k, "exact")
     with recorded(model.unet) as calls: ddim_denoise(model, z, emb, steps, k, "exact")
@@ -1011,11 +1065,12 @@ def make_pictures(
     "Pictures whose objects stand in boxes, as files; all is checked before the model is loaded"
     if not isinstance(prompt, str): raise ValueError(f"prompt: {prompt!r}, must be a string")
     boxes, seeds = _boxes_of_phrases(named), seeds if isinstance(seeds, range) else list(seeds)
-    refuse_unknown(kw, set(call_keywords(LayoutGuidancePipeline)) | set(call_keywords(LayoutGuidanceXLPipeline)), "make_pictures")
+    known = {name for cls in (LayoutGuidancePipeline, LayoutGuidanceXLPipeline) for name in call_keywords(cls)}
+    refuse_unknown(kw, known, "make_pictures")
     for seed in (seeds[:1], seeds[-1:]) if isinstance(seeds, range) else [seeds]:
         for number in seed: check_number("seeds", number, at_least=-2**63, below=2**64, whole=True)
     Guidance(**{f.name: kw[f.name] for f in fields(Guidance) if f.name in kw})
-    if kw.get("num_inference_steps") is not None: check_number("num_inference_steps", kw["num_inference_steps"], at_least=1, at_most=1000, whole=True)
+    check_number("num_inference_steps", kw.get("num_inference_steps", 50), at_least=1, at_most=1000, whole=True)
     _check_folder(out)
     _check_phrases(MODELS.get(model, model), prompt, boxes)
     return _made(model, prompt, boxes, Path(out), seeds, device, kw)
@@ -1025,7 +1080,8 @@ def _boxes_of_phrases(named):
     "Phrase → its boxes"
     boxes = {}
     for i, (phrase, *box) in enumerate(named):
-        boxes.setdefault(_check_phrase(phrase, f"named[{i}]"), []).append(_check_box(_plain(box), f"box of {phrase!r}"))
+        _check_phrase(phrase, f"named[{i}]")
+        boxes.setdefault(phrase, []).append(_check_box(_plain(box), f"box of {phrase!r}"))
     return boxes
 
 def _check_folder(out):
@@ -1033,7 +1089,8 @@ def _check_folder(out):
     path = Path(out).absolute()
     nearest = next(p for p in (path, *path.parents) if p.exists())
     if not nearest.is_dir(): raise NotADirectoryError(f"out: {nearest} is not a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK): raise PermissionError(f"out: {nearest} cannot be written to")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"out: {nearest} cannot be written to")
 
 def _check_phrases(source, prompt, phrases):
     "Look for the phrases with the tokenizer alone, where it lies in a folder of its own"
@@ -1044,7 +1101,9 @@ def _check_phrases(source, prompt, phrases):
     for phrase in phrases:
         part = tokenizer(phrase).input_ids[1:-1]
         found = part and any(ids[i:i + len(part)] == part for i in range(len(ids)))
-        if not found: raise ValueError(f"phrase: {phrase!r} is not in the prompt, whose tokens are {tokenizer.convert_ids_to_tokens(ids[1:-1])}")
+        if found: continue
+        words = tokenizer.convert_ids_to_tokens(ids[1:-1])
+        raise ValueError(f"phrase: {phrase!r} is not in the prompt, whose tokens are {words}")
 
 def _made(model, prompt, boxes, out, seeds, device, kw):
     "The pictures of `make_pictures`, each written before anything is drawn on it"
@@ -1095,18 +1154,20 @@ class LayoutExplorer:
     def controls(self):
         "What stands beside the picture"
         w = self.w
-        self.seed, self.steps = w.IntText(0, description="seed"), w.IntSlider(20, min=1, max=50, description="steps")
+        self.seed = w.IntText(0, description="seed")
+        self.steps = w.IntSlider(20, min=1, max=50, description="steps")
         self.phrases, self.scale = w.VBox(), w.FloatSlider(30., min=0, max=100, description="scale")
         self.paint_button = w.Button(description="paint", button_style="primary")
         self.clear_button = w.Button(description="clear")
         self.paint_button.on_click(lambda _: self.paint())
         self.clear_button.on_click(lambda _: self.clear())
-        return w.VBox([self.phrases, self.seed, self.scale, self.steps, w.HBox([self.paint_button, self.clear_button])])
+        buttons = w.HBox([self.paint_button, self.clear_button])
+        return w.VBox([self.phrases, self.seed, self.scale, self.steps, buttons])
 
     def box_to(self, x, y):
         "From where the mouse went down to (x, y), in [0, 1]"
-        ends = [sorted((a / self.side, min(max(b, 0), self.side) / self.side)) for a, b in zip(self.start, (x, y))]
-        (x0, x1), (y0, y1) = ends
+        def ends(start, stop): return sorted((start / self.side, min(max(stop, 0), self.side) / self.side))
+        (x0, x1), (y0, y1) = map(ends, self.start, (x, y))
         return x0, y0, x1, y1
 
     def down(self, x, y): self.start = x, y
@@ -1159,16 +1220,19 @@ class LayoutExplorer:
         "What the boxes, lines and sliders say, as arguments of the pipeline"
         phrases = [text.value for text in self.phrases.children]
         ask = dict(bboxes=list(self.boxes), phrases=phrases) if self.boxes else {}
-        return dict(ask, scale=self.scale.value, num_inference_steps=self.steps.value, generator=generator(self.seed.value))
+        steps, seed = self.steps.value, self.seed.value
+        return dict(ask, scale=self.scale.value, num_inference_steps=steps, generator=generator(seed))
 
     def painted(self, run):
         "Show a picture, and below it where each word looked"
         self.run = run
         self.show(to_pil(run.image))
         self.draw(self.boxes)
-        def tile(i): return self.w.VBox([self.w.Image(value=_png(run.mean_over(i), 96)), self.w.Label(run.words[i])])
+        def tile(i):
+            return self.w.VBox([self.w.Image(value=_png(run.mean_over(i), 96)), self.w.Label(run.words[i])])
         self.maps.children = [tile(i) for i in range(1, len(run.words))]
-        self.note.value = f"painted; {len(self.pipe.records)} inner passes. Below: where each word looked, mean over steps and layers"
+        below = "Below: where each word looked, mean over steps and layers"
+        self.note.value = f"painted; {len(self.pipe.records)} inner passes. {below}"
 
 # %% ../nbs/13_layout_guidance.ipynb #26d01fb6
 def explore_layout(
@@ -1178,7 +1242,8 @@ def explore_layout(
     **kw,                     # more for the pipeline's call
 ) -> LayoutExplorer:          # shows itself
     "Draw boxes, type a phrase for each, see the picture and what each word looked at"
-    if not isinstance(pipe, _Layout): raise ValueError(f"pipe: is a {type(pipe).__name__}, must be a layout pipeline, from layout_pipeline")
+    if not isinstance(pipe, _Layout):
+        raise ValueError(f"pipe: is a {type(pipe).__name__}, must be a layout pipeline, from layout_pipeline")
     refuse_unknown(kw, call_keywords(pipe), "explore_layout")
     return LayoutExplorer(pipe, prompt, _check_side(side), kw)
 
@@ -1195,8 +1260,9 @@ def pictures_in(
     def fits(path):
         if not path.is_file(): return False
         try:
-            with Image.open(path, formats=["PNG"]) as im: return not (im.width % multiple or im.height % multiple) and max(im.size) <= most
+            with Image.open(path, formats=["PNG"]) as im: w, h = im.size
         except OSError: return False
+        return not (w % multiple or h % multiple) and max(w, h) <= most
     return [path for path in sorted(Path(folder).rglob("*.png")) if fits(path)]
 
 # %% ../nbs/13_layout_guidance.ipynb #193222f5
@@ -1272,8 +1338,10 @@ def explore_attention(
     side: int = 320,                # of the picture, pixels, 64 … 4096
 ) -> AttentionExplorer:             # shows itself
     "Sliders through the steps, layers and tokens of a finished run"
-    if not isinstance(run, (AttentionRun, str, Path)): raise ValueError(f"run: is a {type(run).__name__}, must be an AttentionRun or a path")
-    if not isinstance(model, (Diffusion, type(None))): raise ValueError(f"model: is a {type(model).__name__}, must be a Diffusion or None")
+    if not isinstance(run, (AttentionRun, str, Path)):
+        raise ValueError(f"run: is a {type(run).__name__}, must be an AttentionRun or a path")
+    if not isinstance(model, (Diffusion, type(None))):
+        raise ValueError(f"model: is a {type(model).__name__}, must be a Diffusion or None")
     return AttentionExplorer(run, model, prompt, _check_side(side))
 
 # %% ../nbs/13_layout_guidance.ipynb #933b9c61
@@ -1282,20 +1350,23 @@ def _selftest():
     from attnattack.models import dummy_diffusion
     model = dummy_diffusion()
     pipe, noise = layout_pipeline(model), torch.randn(1, 4, 8, 8, generator=generator(0))
+    call = dict(num_inference_steps=3, output_type="latent")
     ask = dict(bboxes=[(0, 0, .5, 1)], phrases=["log"], iterations=1, guided_steps=1, scale=1000., threshold=0)
-    def make(p, z, **more): return p("a log", latents=z, num_inference_steps=3, output_type="latent", **more).images
-    assert torch.equal(make(pipe, noise, **ask | dict(scale=0)), make(model.pipe, noise)), "off is not the stock pipeline"
+    def make(p, z, **more): return p("a log", latents=z, **call, **more).images
+    off = make(pipe, noise, **ask | dict(scale=0))
+    assert torch.equal(off, make(model.pipe, noise)), "off is not the stock pipeline"
     guided, want = make(pipe, noise, **ask), make(model.pipe, noise - _selftest_move(model, noise, 1000.))
     moved, error = (want - make(model.pipe, noise)).abs().max().item(), (guided - want).abs().max().item()
     assert error < .01 * moved, f"guidance differs from the formula by {error:.2g}, its move is {moved:.2g}"
-    return f"layout: off is the stock pipeline bit for bit, on is the formula within {error / moved:.0e} of the move"
+    return f"layout: off is the stock pipeline bit for bit, on the formula within {error / moved:.0e} of the move"
 
 def _selftest_move(model, z, scale):
     "What the first of three DDIM steps takes off the latent: token 2 belongs into the left half"
     x, t = z.clone().requires_grad_(), 667
     with hijacked(model.unet, Capture(("cross",), ("mid", "up"), names=None)) as h:
         model.unet(x, t, **embed(model, "a log").cond)
-        words = torch.stack([a[0, :, :, 2].unflatten(-1, (8, 8)) for a in h.store.values() if a.shape[2] == 64])   # [layers, heads, 8, 8]
+        maps = [a[0, :, :, 2].unflatten(-1, (8, 8)) for a in h.store.values() if a.shape[2] == 64]
+        words = torch.stack(maps)   # [layers, heads, 8, 8]
         loss = (1 - words[..., :4].sum((2, 3)) / words.sum((2, 3))).square().mean()
         return (1 - model.scheduler.alphas_cumprod[t]) * scale * torch.autograd.grad(loss, x)[0]
 
