@@ -11,7 +11,7 @@ __all__ = ['Pairs', 'Boxes', 'COMMANDS', 'rooms', 'Selftest', 'Experiments', 'Ru
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
-import contextlib, importlib, io, logging, os, re, sys, time, traceback, typing
+import contextlib, importlib, io, json, logging, os, re, sys, time, traceback, typing
 import tyro
 from . import __version__
 from .runs import PACKAGE, Parameter, check_parameters, experiments, parameters_of, read_parameters, run
@@ -208,19 +208,53 @@ class Layout:
     prompt: str # what to paint
     box: Boxes = field(default_factory=list) # words of the prompt and where they shall stand, in [0, 1]; may be given again
     model: str = "tiny-sd" # registered name, folder or hub name
-    steps: int = 20 # of the scheduler
+    steps: int = 20 # of the scheduler, 1 … 1000
     seed: int = 0 # of the first picture; the next has the next
     n: int = 1 # pictures
     cfg: float = 4.0 # classifier-free guidance; 7.5 for Stable Diffusion
     scale: float = 30.0 # backward guidance; 0: none
     forward: float = 0.0 # forward guidance, logits; 0: none
-    refine: int = 0 # self-attention refinement; 0: none
+    refine: int = 0 # self-attention refinement, 0 … 100; 0: none
     device: str | None = None # None: a GPU if there is one
     def __call__(self):
+        _check_layout(self)   # before the imports, which take seconds
         from attnattack.layout import make_pictures
-        if self.n < 1: raise ValueError(f"n: {self.n}, must be at least 1")
         call = dict(num_inference_steps=self.steps, guidance_scale=self.cfg, scale=self.scale, forward=self.forward, refine=self.refine)
-        for path in make_pictures(self.model, self.prompt, self.box, self.out, range(self.seed, self.seed + self.n), self.device, **call): print(path)
+        seeds = range(self.seed, self.seed + self.n)
+        for path in make_pictures(self.model, self.prompt, self.box, self.out, seeds, self.device, **call): print(path)
+
+# %% ../nbs/17_cli.ipynb #5b6a9d13
+def _within(name, value, low, high):
+    "Is a number in its range? Without importing anything heavy"
+    if not (low <= value <= high and abs(value) < float("inf")): raise ValueError(f"{name}: {value}, must be from {low} to {high} and finite")
+
+def _check_layout(command):
+    "All that can be known about `layout` before PyTorch is imported"
+    most = float("inf")
+    rules = dict(steps=(1, 1000), n=(1, 10**6), seed=(-2**63, 2**63 - 1), cfg=(-most, most), scale=(0, most), forward=(0, most), refine=(0, 100))
+    for name, (low, high) in rules.items(): _within(name, getattr(command, name), low, high)
+    for phrase, *box in command.box:
+        if not all(0 <= v <= 1 for v in box): raise ValueError(f"box {phrase}: {tuple(box)}, must lie in [0, 1]")
+        if not (box[0] < box[2] and box[1] < box[3]): raise ValueError(f"box {phrase}: {tuple(box)}, must have x0 < x1 and y0 < y1")
+        if not _has_words(command.prompt, phrase): raise ValueError(f"phrase: {phrase!r} is not in the prompt {command.prompt!r}")
+    nearest = next(p for p in (command.out.absolute(), *command.out.absolute().parents) if p.exists())
+    if not nearest.is_dir(): raise NotADirectoryError(f"out: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK): raise PermissionError(f"out: {nearest} cannot be written to")
+    _check_model_name(command.model)
+
+def _has_words(prompt, phrase):
+    "Are the phrase's words in the prompt, in this order and side by side? Split as CLIP's tokenizer splits words"
+    prompt, phrase = (re.findall(r"[^\W\d_]+|\d|[^\w\s]|_", text.lower()) for text in (prompt, phrase))
+    return bool(phrase) and any(prompt[i:i + len(phrase)] == phrase for i in range(len(prompt)))
+
+def _check_model_name(name):
+    "Refuse a model that is neither known by its name, nor a folder of a pipeline, nor could be a hub name"
+    loaded, indices = sys.modules.get("attnattack.models"), (PACKAGE/"assets").glob("*/model_index.json")
+    embedded = {p.parent.name for p in indices if json.loads(p.read_text("utf-8"))["_class_name"].startswith("StableDiffusion")}
+    known = set(loaded.MODELS) if loaded else {"dummy", "dummy-xl"} | embedded
+    is_folder, is_hub_name = (Path(name)/"model_index.json").is_file(), re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) and not Path(name).exists()
+    if not (name in known or is_folder or is_hub_name):
+        raise ValueError(f"model: {name!r} is not one of {', '.join(sorted(known))}, nor a folder with a model_index.json, nor a hub name")
 
 # %% ../nbs/17_cli.ipynb #3401ce5a
 @dataclass(frozen=True)
