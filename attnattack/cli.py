@@ -286,6 +286,7 @@ class SemanticSample:
     prompt: str = ""
     steps: int = 28 # of Euler's method
     guidance: float = 30.0 # told to the transformer
+    map_guidance: float = 1.0 # 1: as trained; more: further in the direction in which the map leads; trained with drop_map
     seed: int = 0
     device: str | None = None # None: a GPU if there is one
     def __call__(self):
@@ -295,7 +296,7 @@ class SemanticSample:
         pipe = load_fill(self.model, SemanticFluxFillPipeline, self.device)
         if self.weights: pipe.load_semantic(self.weights)
         painted = pipe(visible, semantic, self.prompt, num_inference_steps=self.steps, guidance_scale=self.guidance,
-                       generator=generator(self.seed)).images[0]
+                       map_guidance=self.map_guidance, generator=generator(self.seed)).images[0]
         with atomic_path(self.out) as tmp: painted.save(tmp)
         print(self.out)
 
@@ -307,6 +308,8 @@ class SemanticSample:
         if self.out.is_dir(): raise ValueError(f"out: {self.out} is a folder, must be a file")
         check_number("steps", self.steps, at_least=1, whole=True)
         check_number("guidance", self.guidance, at_least=0)
+        check_number("map_guidance", self.map_guidance, at_least=0)
+        if self.map_guidance != 1 and not self.semantic: raise ValueError(f"map_guidance: {self.map_guidance}, needs a semantic picture")
         check_number("seed", self.seed, at_least=0, at_most=2**63 - 1, whole=True)
         mode = module_settings(self.weights)["mode"] if self.weights else "none"
         if self.semantic and mode == "none":

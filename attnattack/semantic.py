@@ -1365,6 +1365,7 @@ class SemanticFluxFillPipeline(FluxFillPipeline):
         x = as_pictures(visible, "visible")
         _check_sampling(self, num_inference_steps, guidance_scale, kw)
         check_number("map_guidance", map_guidance, at_least=0)
+        if semantic is None and map_guidance != 1: raise ValueError(f"map_guidance: {map_guidance}, needs a semantic picture")
         s = None if semantic is None else _check_semantic(self, as_pictures(semantic, "semantic"), x)
         x, s, kw = repeated(x, s, _prompts(prompt, kw, len(x)))
         kw.setdefault("max_sequence_length", min(512, self.tokenizer_2.model_max_length))
