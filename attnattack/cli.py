@@ -309,9 +309,10 @@ class SemanticTrain:
     def __call__(self):
         from attnattack.semantic import SemanticConfig, SemanticRun, log, train_semantic, with_progress
         given = (read_parameters(self.file, "semantic") if self.file else {}) | dict(self.param)
-        c = SemanticConfig(**check_parameters(given, _known(SemanticConfig)) | dict(out=str(self.out)))
-        logging.basicConfig(format="[%(levelname)s] %(message)s"); log.setLevel(logging.DEBUG if self.verbose else logging.INFO)
-        run = SemanticRun(c)
+        config = SemanticConfig(**check_parameters(given, _known(SemanticConfig)) | dict(out=str(self.out)))
+        logging.basicConfig(format="[%(levelname)s] %(message)s")
+        log.setLevel(logging.DEBUG if self.verbose else logging.INFO)
+        run = SemanticRun(config)
         done = with_progress(run, train_semantic(run))
         print(f"{done[-1]}\n{self.out}" if done else f"done already: {self.out}")
 
@@ -320,25 +321,46 @@ class SemanticTrain:
 class SemanticSample:
     "Paint what belongs beside a picture"
     visible: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PICTURE")] # what is given; height and width multiples of 16
-    out: Path # the painted picture
+    out: Path # the painted picture: .png, .jpg or .webp
     semantic: Path | None = None # what is where, a picture; None: the stock pipeline
     weights: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None # where `semantic train` wrote; None: the model as it is
     model: str = "tiny-flux-fill" # registered name, folder or hub name
     prompt: str = ""
     steps: int = 28 # of Euler's method
     guidance: float = 30.0 # told to the transformer
+    map_guidance: float = 1.0 # 1: as trained; more: further in the direction in which the map leads; trained with drop_map
     seed: int = 0
     device: str | None = None # None: a GPU if there is one
     def __call__(self):
-        from attnattack.semantic import SemanticFluxFillPipeline, load_fill, open_image
+        from attnattack.semantic import SemanticFluxFillPipeline, load_fill
         from attnattack.utils import atomic_path, generator
-        pictures = [open_image(p).convert("RGB") if p else None for p in (self.visible, self.semantic)]
+        visible, semantic = self._pictures()
         pipe = load_fill(self.model, SemanticFluxFillPipeline, self.device)
         if self.weights: pipe.load_semantic(self.weights)
-        elif self.semantic: raise ValueError("semantic: needs weights, the folder of a training: the model as it is cannot see it")
-        painted = pipe(*pictures, self.prompt, num_inference_steps=self.steps, guidance_scale=self.guidance, generator=generator(self.seed)).images[0]
+        painted = pipe(visible, semantic, self.prompt, num_inference_steps=self.steps, guidance_scale=self.guidance,
+                       map_guidance=self.map_guidance, generator=generator(self.seed)).images[0]
         with atomic_path(self.out) as tmp: painted.save(tmp)
         print(self.out)
+
+    def _pictures(self):
+        "What is given, when all of it fits and the output can be written"
+        from attnattack.semantic import SUFFIXES, as_pictures, module_settings
+        from attnattack.utils import check_number, open_image
+        if self.out.suffix.lower() not in SUFFIXES: raise ValueError(f"out: {self.out}, must end in {', '.join(SUFFIXES)}")
+        if self.out.is_dir(): raise ValueError(f"out: {self.out} is a folder, must be a file")
+        check_number("steps", self.steps, at_least=1, whole=True)
+        check_number("guidance", self.guidance, at_least=0)
+        check_number("map_guidance", self.map_guidance, at_least=0)
+        if self.map_guidance != 1 and not self.semantic: raise ValueError(f"map_guidance: {self.map_guidance}, needs a semantic picture")
+        check_number("seed", self.seed, at_least=0, at_most=2**63 - 1, whole=True)
+        mode = module_settings(self.weights)["mode"] if self.weights else "none"
+        if self.semantic and mode == "none":
+            given = f"{self.weights} was trained without" if self.weights else "the model as it is cannot see it"
+            raise ValueError(f"semantic: needs weights, the folder of a training with a semantic module: {given}")
+        pictures = [open_image(p).convert("RGB") if p else None for p in (self.visible, self.semantic)]
+        for name, picture in zip(("visible", "semantic"), pictures):
+            if picture is not None: as_pictures(picture, name)
+        return pictures
 
 # %% ../nbs/17_cli.ipynb #af513c3d
 @dataclass(frozen=True)
