@@ -65,6 +65,38 @@ def test_import_of_itself(tree):
     room(tree, "01_high", "high", "import attnattack.high")
     only(check.import_order(tree), "01_high")
 
+LATENT, LAYOUT, TRUNK, COMMAND = "latent/01_attack", "layout/00_boxes", "03_hijack", "90_cli"
+FLOORS = [(LATENT, TRUNK, True), (TRUNK, LATENT, False), (LATENT, LAYOUT, False), (LAYOUT, LATENT, False), (LATENT, "latent/00_walk", True),
+          ("latent/00_walk", LATENT, False), (LATENT, "base/09_files", True), (TRUNK, "base/09_files", True), ("base/09_files", TRUNK, False),
+          ("evaluate/00_pairs", LATENT, True), (LATENT, "evaluate/00_pairs", False), ("runs/00_run", "evaluate/00_pairs", True),
+          ("evaluate/00_pairs", "runs/00_run", False), (COMMAND, "runs/00_run", True), ("runs/00_run", COMMAND, False), ("dit/00_maps", "flux/00_fill", False)]
+
+@pytest.mark.parametrize("high, low, fits", FLOORS)
+def test_floors(high, low, fits): assert check.may_import(low, high) == fits
+
+@pytest.mark.parametrize("line", ["import attnattack.layout.boxes", "from attnattack.layout.boxes import x", "from ..layout.boxes import (x,\n    y)",
+                                  "def f():\n    from attnattack.layout import boxes"])
+def test_wings_do_not_know_each_other(tree, line):
+    room(tree, LAYOUT, "layout.boxes", "x = 1")
+    room(tree, LATENT, "latent.attack", "import attnattack.high", line)
+    only(check.import_order(tree)[:1], LATENT, LAYOUT, "lower floors")
+
+@pytest.mark.parametrize("line", ["from . import attack", "from .attack import x", "from attnattack.latent import attack"])
+def test_import_upward_in_a_folder(tree, line):
+    room(tree, "latent/01_attack", "latent.attack", "x = 1")
+    room(tree, "latent/00_walk", "latent.walk", line)
+    only(check.import_order(tree), "latent/00_walk.ipynb", "latent/01_attack.ipynb", "lower numbers")
+
+def test_rooms_in_folders(tree):
+    room(tree, "latent/00_walk", "latent.walk")
+    write(tree / "nbs/results/00_numbers.ipynb", "1")
+    assert [p.name for p in check.rooms(tree)] == ["00_low.ipynb", "01_high.ipynb", "00_walk.ipynb"]
+    assert "notebook:latent/00_walk" in check.steps(tree)
+    only(check.stale_modules(tree), "attnattack/latent/walk.py: missing", "00_walk.ipynb exports it")
+    (tree / "attnattack/latent").mkdir()
+    for name in "__init__", "walk": (tree / f"attnattack/latent/{name}.py").write_text("")
+    assert check.stale_modules(tree) == []
+
 def test_index_and_experiments_import_anything(tree):
     write(tree / "nbs/index.ipynb", "import attnattack.high")
     write(tree / "nbs/experiments/try.ipynb", "from attnattack.high import x")

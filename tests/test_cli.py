@@ -32,7 +32,7 @@ def test_rooms_are_the_notebooks_in_their_order():
     assert cli.rooms() == [check.module_of(p) for p in check.rooms(check.ROOT)]
 
 def test_every_module_has_its_minimal_test():
-    for name in cli.rooms(): assert "\ndef _selftest()" in (check.ROOT / f"attnattack/{name}.py").read_text(), name
+    for name in cli.rooms(): assert "\ndef _selftest()" in (check.ROOT / f"attnattack/{name.replace('.', '/')}.py").read_text(), name
 
 WRONG = {
     "no command": ([], "Expected one of"),
@@ -98,7 +98,7 @@ def test_selftest_passes(capsys):
     upto = cli.rooms()[:3]
     assert cli.main(["selftest", "--upto", upto[-1]]) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
-    assert re.findall(r"^  (\w+) +✓", out, re.M) == upto and out.endswith("3 parts passed\n")
+    assert re.findall(r"^  ([\w.]+) +✓", out, re.M) == upto and out.endswith("3 parts passed\n")
 
 # ---- in processes ----
 
