@@ -27,7 +27,7 @@ docs: $(ENV) ## the notebooks as static pages, into _docs/
 readme: $(ENV) ## README.md from nbs/index.ipynb
 	$(BIN)/python tools/pages.py readme
 
-constraints: $(ENV) ## constraints.txt from the versions in .venv
+constraints: $(ENV) ## constraints.txt from the versions in .venv, resolved for every Python
 	$(BIN)/python tools/constraints.py
 
 clean: ## remove the environment, the pages and caches (not outputs/)

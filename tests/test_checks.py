@@ -1,5 +1,6 @@
 "Every check finds the fault that it is there for, and passes a tree without it"
-import base64, functools, shutil, subprocess, threading
+import base64, functools, shutil, subprocess, sys, threading
+from types import SimpleNamespace
 
 import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -194,17 +195,45 @@ def test_dependencies(tree):
     (tree / "constraints.txt").write_text(f"{pin}\ntorchvision==1.0\n")
     only(check.dependencies(tree), "torchvision", "not wanted")
 
-def test_closure_reaches_the_indirect(tree):
-    found = constraints.closure([constraints.Requirement("papermill")])
-    assert {"papermill", "nbclient", "traitlets"} <= set(found) and "torch" not in found
-    assert constraints.pin(found["papermill"]).startswith("papermill==")
+def promise(tree, *dependencies, pythons=("3.10", "3.13")):
+    classifiers = [f"Programming Language :: Python :: {p}" for p in pythons]
+    lines = ["[project]", 'name = "project"', 'version = "1"', f"dependencies = {list(dependencies)}", f"classifiers = {classifiers}"]
+    (tree / "pyproject.toml").write_text("\n".join(lines))
 
-def test_constraints_of_another_python_are_kept(tree):
-    (tree / "pyproject.toml").write_text('[project]\ndependencies = ["nbformat"]')
-    here, other = sorted(constraints.PYTHONS, key=lambda p: not constraints.Marker(p).evaluate())
-    (tree / "constraints.txt").write_text(f"nbformat==1.0 ; {here}\nnbformat==2.0 ; {other}\n")
-    text = constraints.renewed(tree)
-    assert f"nbformat=={nbformat.__version__} ; {here}" in text and f"nbformat==2.0 ; {other}" in text and "nbformat==1.0" not in text
+def test_pins_of_each_python(tree):
+    promise(tree, "numpy")
+    (tree / "constraints.txt").write_text("numpy==2.2.6 ; python_full_version < '3.11'\nnumpy==2.4.6 ; python_full_version >= '3.11'\n")
+    assert constraints.pythons(tree) == ["3.10", "3.13"]
+    assert [constraints.pins(tree, p) for p in constraints.pythons(tree)] == [{"numpy": "2.2.6"}, {"numpy": "2.4.6"}]
+
+def test_pins_that_do_not_go_together_on_another_python(tree):
+    promise(tree, "nbclient")
+    version, = (d.version for d in constraints.metadata.distributions() if d.name == "nbclient")
+    pins = f"nbclient=={version}\nnbformat==1.0 ; python_version < '3.11'\nnbformat=={nbformat.__version__} ; python_version >= '3.11'\n"
+    (tree / "constraints.txt").write_text(pins)
+    assert constraints.conflicts(tree, "3.13") == []
+    only(constraints.conflicts(tree, "3.10"), f"nbclient {version} wants nbformat>=", "1.0 is pinned for Python 3.10")
+
+def pretend_uv(monkeypatch, code, said):
+    "uv that ends with `code`"
+    monkeypatch.setitem(sys.modules, "uv", SimpleNamespace(find_uv_bin=lambda: "uv"))
+    real = subprocess.run
+    done = SimpleNamespace(returncode=code, stderr=said)
+    monkeypatch.setattr(constraints.subprocess, "run", lambda cmd, **kw: done if cmd[0] == "uv" else real(cmd, **kw))
+
+def test_constraints_that_do_not_resolve(tree, monkeypatch, capsys):
+    promise(tree, "nbformat", pythons=["3.12"])
+    (tree / "constraints.txt").write_text(f"nbformat=={nbformat.__version__}\n")
+    pretend_uv(monkeypatch, 0, "")
+    assert check.constraints_resolve(tree) == [] and capsys.readouterr().out == ""
+    pretend_uv(monkeypatch, 1, "No solution found")
+    only(check.constraints_resolve(tree), "Python 3.12: No solution found")
+    pretend_uv(monkeypatch, 2, "no network")
+    assert check.constraints_resolve(tree) == [] and "not asked (no network)" in capsys.readouterr().out
+
+def test_constraints_hold_the_running_versions():
+    pinned, here = constraints.pins(check.ROOT), dict(l.split("==") for l in constraints.installed())
+    assert len({*pinned} & {*here}) > 100 and "torch" in pinned and "+" not in here["torch"]
 
 # ---- what runs something ----
 

@@ -140,6 +140,15 @@ def dependencies(root):
     return faults + [f"{n}: {installed[n]} is installed, {v} is pinned" for n, v in sorted(pinned.items())
                      if n in installed and installed[n].split("+")[0] != v]
 
+def constraints_resolve(root):
+    "Within constraints.txt there is a version of everything, for each Python that pyproject.toml promises"
+    faults = [f for python in constraints.pythons(root) for f in constraints.conflicts(root, python)]
+    for python in constraints.pythons(root):
+        try: constraints.resolve(root, python)
+        except constraints.Unresolvable as e: faults.append(f"Python {python}: {e}")
+        except (ImportError, OSError) as e: print(f"    Python {python}: the index was not asked ({e})"[:200], flush=True)
+    return faults
+
 def parameters(path):
     "The names that an experiment's `parameters` cell sets"
     trees = [ast.parse(c.source) for c in cells(path) if "parameters" in c.metadata.get("tags", [])]
@@ -209,7 +218,7 @@ def tests(root):
 
 def steps(root):
     "All checks by name, the quick ones first"
-    checks = [import_order, stale_modules, sizes_and_outputs, links, params, dependencies, readme, docs, export_clean, tests, selftest]
+    checks = [import_order, stale_modules, sizes_and_outputs, links, params, dependencies, constraints_resolve, readme, docs, export_clean, tests, selftest]
     found = {f.__name__.replace("_", "-"): f for f in checks}
     found |= {f"notebook:{name_of(root, p)}": functools.partial(notebook, p) for p in notebooks(root) if p not in experiments(root)}
     return found | {f"experiment:{p.stem}": functools.partial(experiment, p) for p in experiments(root)}
