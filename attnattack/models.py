@@ -4,14 +4,18 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'ASSETS', 'MODELS', 'word_tokenizer', 'small_text_encoder', 'small_vae', 'small_unet', 'sd_scheduler',
-           'Diffusion', 'dummy_diffusion', 'register_model', 'default_device', 'load_diffusion', 'encode', 'decode',
-           'Embeddings', 'embed', 'token_positions', 'with_embeddings']
+           'cross_levels', 'middle_cross_level', 'Diffusion', 'freeze', 'dummy_diffusion', 'register_model', 'quiet',
+           'checked_load', 'default_device', 'load_diffusion', 'encode', 'decode', 'Embeddings', 'embed',
+           'token_positions', 'with_embeddings']
 
 # %% ../nbs/01_models.ipynb #2b8f9889
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
+import re, warnings
 import torch
+import diffusers, transformers
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -71,6 +75,32 @@ def _dummy_sdxl(prediction_type):
     unet = small_unet(text=64, addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 32)
     return StableDiffusionXLPipeline(small_vae(), *encs, tok, tok2, unet, sd_scheduler(prediction_type))
 
+# %% ../nbs/01_models.ipynb #be0205a1
+def _has_cross(block): return any(getattr(m, "is_cross_attention", False) for m in block.modules())
+
+def cross_levels(
+    unet, # UNet2DConditionModel
+) -> dict: # level (1, 2, 4, ...: latent cells along one cell of the map) → "down" or "up", or "mid" if only there
+    "At which levels a U-Net has cross attention"
+    found, level = {}, 1
+    for block in unet.down_blocks:
+        if _has_cross(block): found[level] = "down"
+        if getattr(block, "downsamplers", None): level *= 2
+    if unet.mid_block is not None and _has_cross(unet.mid_block): found.setdefault(level, "mid")
+    for block in unet.up_blocks:
+        if _has_cross(block) and found.get(level, "mid") == "mid": found[level] = "up"
+        if getattr(block, "upsamplers", None): level //= 2
+    return found
+
+def middle_cross_level(
+    unet, # UNet2DConditionModel
+) -> int: # latent cells along one cell of the map
+    "The middle one of the levels with cross attention, among those of the way down and up"
+    levels = cross_levels(unet)
+    usable = sorted(level for level, place in levels.items() if place != "mid")
+    if not usable: raise ValueError(f"unet: {type(unet).__name__} has no cross attention on its way down or up")
+    return min(sorted(levels)[len(levels) // 2], usable[-1])
+
 # %% ../nbs/01_models.ipynb #11bf7e95
 @dataclass(frozen=True)
 class Diffusion:
@@ -95,16 +125,26 @@ class Diffusion:
     @property
     def size(self): return self.unet.config.sample_size * self.factor
     @property
+    def cross_cells(self): return self.factor * middle_cross_level(self.unet)
+    @property
     def is_xl(self): return isinstance(self.pipe, StableDiffusionXLPipeline)
 
 # %% ../nbs/01_models.ipynb #23893407
+def freeze(
+    model, # Diffusion, diffusers pipeline, or torch module
+):
+    "`model` itself, in evaluation mode and without a parameter that wants a gradient, adapters (LoRA) included"
+    pipe = getattr(model, "pipe", model)
+    for part in getattr(pipe, "components", {"": pipe}).values():
+        if isinstance(part, torch.nn.Module): part.eval().requires_grad_(False)
+    return model
+
 def _freeze(pipe, name, device, dtype):
     "`pipe` as a `Diffusion`: on the device, in the type, in evaluation mode, no parameter with grad"
     one_of(type(pipe), (StableDiffusionPipeline, StableDiffusionXLPipeline), f"{name}: pipeline class")
     pipe.set_progress_bar_config(disable=True)
     pipe = pipe.to(device) if pipe.dtype == dtype else pipe.to(device, dtype)
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module): part.eval().requires_grad_(False)
+    freeze(pipe)
     if dtype == torch.float16 and isinstance(pipe, StableDiffusionXLPipeline) and pipe.vae.config.force_upcast: pipe.vae.float()
     return Diffusion(pipe, DDIMScheduler.from_config(pipe.scheduler.config), name)
 
@@ -131,6 +171,61 @@ def register_model(
 ):
     "Make a model known by a name"
     MODELS[name] = source
+
+# %% ../nbs/01_models.ipynb #b9647ab2
+@contextmanager
+def quiet():
+    "Keep diffusers and transformers from writing to the terminal: warnings of their loggers, progress bars"
+    libraries = diffusers.utils.logging, transformers.utils.logging
+    before = [(lib, lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
+    for lib in libraries:
+        lib.set_verbosity_error()
+        lib.disable_progress_bar()
+    try: yield
+    finally:
+        for lib, verbosity, bar in before:
+            lib.set_verbosity(verbosity)
+            if bar: lib.enable_progress_bar()
+
+# %% ../nbs/01_models.ipynb #c68d81ea
+def _few(names):
+    "The first names of many, for a message"
+    names = sorted(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+def _check_weights(module, info, where):
+    "An `OSError` if weights of `module` are missing or no numbers; a warning that names those which it does not use"
+    missing = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    if missing: raise OSError(f"{where}: lacks weights of {type(module).__name__}: {_few(missing)}")
+    odd = [n for n, w in module.state_dict().items() if w.is_floating_point() and not w.isfinite().all()]
+    if odd: raise OSError(f"{where}: has weights that are NaN or infinite: {_few(odd)}")
+    unused = [n for n in info["unexpected_keys"] if not n.endswith("position_ids")]
+    if unused: warnings.warn(f"{where}: {type(module).__name__} does not use the weights {_few(unused)}", stacklevel=3)
+
+def _checked_part(cls, source, **kw):
+    "One network, its weights checked"
+    with quiet(): module, info = cls.from_pretrained(source, output_loading_info=True, **kw)
+    _check_weights(module, info, Path(source, kw.get("subfolder") or ""))
+    return module
+
+def _part_class(entry):
+    "The class of one entry of a pipeline's model_index.json if it is a network of diffusers or transformers"
+    library, name = entry if isinstance(entry, (list, tuple)) and len(entry) == 2 else (None, None)
+    cls = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), str(name), None)
+    return cls if isinstance(cls, type) and issubclass(cls, torch.nn.Module) else None
+
+def checked_load(
+    cls,        # class of diffusers or transformers: a network's, or a pipeline's
+    source,     # folder, or hub name
+    **kw,       # what `from_pretrained` takes; of a pipeline: also networks to be used in place of its own
+):
+    "`cls.from_pretrained(source)`, which refuses missing weights and such that are no numbers, and names unused ones"
+    if not (isinstance(cls, type) and issubclass(cls, DiffusionPipeline)): return _checked_part(cls, str(source), **kw)
+    folder = str(source) if Path(source).is_dir() else cls.download(str(source))
+    dtype = {k: kw[k] for k in ("dtype", "torch_dtype") if k in kw}
+    parts = {name: _part_class(entry) for name, entry in cls.load_config(folder).items() if name not in kw}
+    nets = {n: _checked_part(c, folder, subfolder=n, **dtype) for n, c in parts.items() if c is not None}
+    with quiet(): return cls.from_pretrained(folder, **nets, **kw)
 
 # %% ../nbs/01_models.ipynb #6baf40b5
 def default_device() -> torch.device:
@@ -159,7 +254,7 @@ def load_diffusion(
     if callable(source): return source(device=device, dtype=dtype)
     cls = _pipeline_class(source, name)
     extra = {} if cls is StableDiffusionXLPipeline else dict(safety_checker=None, requires_safety_checker=False)
-    return _freeze(cls.from_pretrained(source, torch_dtype=dtype, **extra), str(name), device, dtype)
+    return _freeze(checked_load(cls, source, dtype=dtype, **extra), str(name), device, dtype)
 
 # %% ../nbs/01_models.ipynb #2e5baa2e
 def _wide(dtype): return torch.promote_types(dtype, torch.float32)
