@@ -91,23 +91,24 @@ class Sweep:
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SWEEP.yaml")] # experiment, list, grid, random, time_limit, gpus, retries
     out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "outputs" # runs lie in DIR/EXPERIMENT/ID; a folder or s3://…
     workers: int = 2 # processes on this machine
-    scheduler: str | None = None # tcp://HOST:PORT of Dask's, instead of workers on this machine
+    scheduler: str | None = None # tls://HOST:PORT or tcp://HOST:PORT of Dask's, instead of workers on this machine
     cluster: Annotated[Path | None, tyro.conf.arg(metavar="YAML")] = None # SLURMCluster, PBSCluster, …: workers are its jobs
+    dashboard: bool = False # Dask's page about the workers on this machine, which its other users can read
     def __call__(self):
         from attnattack.sweeps import connect, jobs, read_sweep, sweep
         s = read_sweep(self.file)
         n = len(jobs(s)) # checked before anything starts
-        client = connect(self.scheduler, self.cluster, self.workers, s.gpus, s.retries)
-        try: _follow(sweep(s, self.out, client, None if self.cluster else 60), n, client)
+        client = connect(self.scheduler, self.cluster, self.workers, s.gpus, s.retries, dashboard=self.dashboard)
+        try: _follow(sweep(s, self.out, client, None if self.cluster else 60), n, client, self.dashboard or self.scheduler)
         finally:
             if self.scheduler is None: client.cluster.close()
             client.close()
 
 # %% ../nbs/17_cli.ipynb #7c2840cd
-def _follow(outcomes, n, client):
+def _follow(outcomes, n, client, dashboard):
     "A line for each outcome, a bar that counts them, and an error if one failed"
     from tqdm import tqdm
-    print(f"dashboard: {client.dashboard_link}", flush=True)
+    if dashboard: print(f"dashboard: {client.dashboard_link}", flush=True)
     bar, failed = tqdm(total=n, desc="runs", disable=None), 0
     with contextlib.closing(outcomes):
         for o in outcomes:
