@@ -11,7 +11,7 @@ __all__ = ['Pairs', 'Boxes', 'COMMANDS', 'rooms', 'Selftest', 'Experiments', 'Ru
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
-import contextlib, importlib, io, logging, os, re, sys, time, traceback, typing
+import contextlib, difflib, importlib, io, logging, os, re, select, sys, time, traceback, typing
 import tyro
 from . import __version__
 from .runs import PACKAGE, Parameter, build_order, check_parameters, experiments, parameters_of, read_parameters, run
@@ -135,26 +135,28 @@ class Status:
 class Verify:
     "Make a run again from its manifest and compare: bit-equal, or what differs"
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")] # its folder, or s3://…
+    notebook: Annotated[Path | None, tyro.conf.arg(metavar="NOTEBOOK")] = None # of a run that is no experiment of this package; it is executed
     def __call__(self):
         from attnattack.verify import verify
-        verdict = verify(self.run)
+        verdict = verify(self.run, self.notebook)
         if not verdict.equal: raise RuntimeError(f"verify: {verdict}")
         print(verdict)
 
 # %% ../nbs/17_cli.ipynb #6fadf2b5
 @dataclass(frozen=True)
 class Report:
-    "All runs on one page: OUTPUTS/report/report.html, and the notebook beside it"
+    "All runs on one page: OUTPUTS/report/report.html; `attnattack run report -p outputs OUTPUTS` makes figures of them"
     outputs: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUTPUTS")] = "outputs" # folder or s3://…
     metric: str = "" # what the best runs are best in, e.g. success.ce.white_box.rate
     least: bool = False # is less better?
     out: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None # where the page goes; else OUTPUTS/report, or outputs/report
     def __call__(self):
+        from attnattack.report import page
         far = "://" in self.outputs
-        outputs = self.outputs if far else str(Path(self.outputs).resolve())
-        out = self.out or ("outputs/report" if far else f"{outputs}/report")
-        done = run("report", dict(outputs=outputs, metric=self.metric, least=self.least), out=out, force=True)
-        print(done.folder/"report.html")
+        out = Path(self.out or ("outputs/report" if far else f"{self.outputs}/report"))
+        done = page(self.outputs, out/"report.html", self.metric, self.least)
+        if done["faulty"]: print(f"{done['faulty']} of {done['runs']} runs are broken; the column fault says what")
+        print(out/"report.html")
 
 # %% ../nbs/17_cli.ipynb #14a336ad
 @dataclass(frozen=True)
@@ -166,6 +168,8 @@ class Scenes:
     size: int = 128 # side in pixels
     thermal: bool = False # write the thermal views too
     def __call__(self):
+        if self.n < 1: raise ValueError(f"n: {self.n}, must be at least 1")
+        if self.size < 1: raise ValueError(f"size: {self.size}, must be at least 1")
         from attnattack.data import OffRoad, write_offroad
         print(write_offroad(OffRoad(self.n, self.seed, self.size), self.out, thermal=self.thermal))
 
@@ -331,19 +335,35 @@ def _unboxed(text):
     rows = [line.strip("│╭╮╰╯ ") for line in text.splitlines()[1:]]
     blocks = [" ".join(b.split()) for b in re.split(r"^[─-]{3,}$", "\n".join(rows), flags=re.M)]
     said = [b for b in blocks if b and not b.startswith(("For full helptext", "Argument helptext"))]
-    return re.sub(r"^Error parsing \S*__tyro\S*: ", "", "; ".join(said))
+    blocks = [re.sub(r"^Perhaps you meant: (-[-\w]+).*", r"did you mean \1?", b) for b in said]
+    return re.sub(r"^Error parsing \S*__tyro\S*: ", "", "; ".join(blocks))
 
 # %% ../nbs/17_cli.ipynb #c2a83a12
+def _help_of(argv):
+    "Where the help about what was typed stands"
+    words = [argv[0]] if argv[:1] and argv[0] in COMMANDS else []
+    if words == ["semantic"] and argv[1:2] and argv[1] in ("train", "sample"): words.append(argv[1])
+    return " ".join(["attnattack", *words, "--help"])
+
+def _nearest(argv):
+    "The command that was meant by the first word, where none has this name"
+    if not argv or argv[0] in COMMANDS or argv[0].startswith("-"): return
+    near = difflib.get_close_matches(argv[0], COMMANDS, 1)
+    hint = f"did you mean {near[0]}?" if near else f"must be one of {', '.join(COMMANDS)}"
+    raise ValueError(f"command: no {argv[0]}, {hint}; see attnattack --help")
+
 def parse(
     argv: list[str], # what was typed after `attnattack`
 ):                   # the command, to be called
     "The command that `argv` asks for, or a `ValueError` of one line"
+    _nearest(argv)
+    if not argv: raise ValueError(f"command: none, must be one of {', '.join(COMMANDS)}; see attnattack --help")
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box): return _tyro(argv)
     except SystemExit as e:
         if not e.code: raise # help was asked for, and given
-        raise ValueError(_unboxed(box.getvalue())) from None
+        raise ValueError(f"{_unboxed(box.getvalue())}; see {_help_of(argv)}") from None
 
 # %% ../nbs/17_cli.ipynb #414abb98
 def exit_code(
@@ -362,15 +382,35 @@ def message(
     return f"{type(e).__name__}: {_line(e)}"
 
 # %% ../nbs/17_cli.ipynb #21ba0143
+def _any_terminal():
+    "Letters that a terminal lacks become question marks; they end nothing"
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
+
+def _nobody_reads():
+    "Has the reader of our output gone, as `| head` does?"
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)): return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()) # what is left is thrown away
+    return True
+
+def _do(argv):
+    "Do what was asked for, to the last letter"
+    try: print(f"attnattack {__version__}") if argv == ["--version"] else parse(argv)()
+    finally: sys.stdout.flush()
+
 def main(
     argv: list[str] | None = None, # what was typed after `attnattack`; None: this process's arguments
 ) -> int:                          # exit code
     "The command `attnattack`"
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv or os.environ.get("ATTNATTACK_DEBUG", "0") != "0"
-    try: parse([a for a in argv if a != "--debug"])()
+    _any_terminal()
+    try: _do([a for a in argv if a != "--debug"])
     except SystemExit as e: return e.code or 0
     except BaseException as e:
+        if isinstance(e, BrokenPipeError) and _nobody_reads(): return 141 # as a process that SIGPIPE ends
         if debug: traceback.print_exc()
         print(f"attnattack: {message(e)}", file=sys.stderr)
         return exit_code(e)
@@ -380,8 +420,9 @@ def main(
 def _selftest():
     "A minimal test of this part"
     assert parse(["run", "a", "-p", "lr", "-1"]) == Run("a", [("lr", "-1")])
-    with contextlib.redirect_stderr(io.StringIO()) as err: code = main(["no_such_command"])
-    assert code == 2 and err.getvalue().count("\n") == 1
+    with contextlib.redirect_stderr(io.StringIO()) as err: code = main(["rnu"])
+    assert (code, err.getvalue()) == (2, "attnattack: command: no rnu, did you mean run?; see attnattack --help\n")
+    assert [exit_code(e) for e in (ValueError(), OSError(), KeyboardInterrupt())] == [2, 1, 130]
     return f"cli: {len(COMMANDS)} commands, errors in one line"
 
 # %% ../nbs/17_cli.ipynb #50bee33f

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import metadata
 from pathlib import Path
 
-import nbformat, yaml
+import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
 import constraints, pages
-from attnattack.runs import build_order
+from attnattack.runs import build_order, read_yaml
 from pages import is_room, name_of, notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,14 +156,14 @@ def parameters(path):
 
 def smoke(root):
     file = root / "nbs/experiments/params/smoke.yaml"
-    return (yaml.safe_load(file.read_text()) or {}) if file.exists() else {}
+    return (read_yaml(file) or {}) if file.exists() else {}
 
 def params(root):
     "Parameter files name experiments and parameters that exist, and every experiment has a smoke run"
     found = {p.stem: p for p in experiments(root)}
     faults = [f"smoke.yaml: no entry {name}" for name in found if name not in smoke(root)]
     for file in sorted((root / "nbs/experiments/params").glob("*.yaml")):
-        for name, values in (yaml.safe_load(file.read_text()) or {}).items():
+        for name, values in (read_yaml(file) or {}).items():
             if name not in found: faults.append(f"{file.name}: {name} is no experiment")
             else: faults += [f"{file.name}: {name} has no parameter {k}" for k in sorted(set(values or {}) - parameters(found[name]))]
     return faults
@@ -202,7 +202,7 @@ def experiment(path, root):
     "The experiment runs with its parameters of smoke.yaml, and once more from its manifest: bit-equal"
     with tempfile.TemporaryDirectory() as tmp:
         made = run(BIN / "attnattack", "run", path, "-f", root / "nbs/experiments/params/smoke.yaml", "--out", f"{tmp}/run", cwd=tmp, ATTNATTACK_TESTED="1")[0]
-        return made or run(BIN / "attnattack", "verify", f"{tmp}/run", cwd=tmp)[0]
+        return made or run(BIN / "attnattack", "verify", f"{tmp}/run", "--notebook", path, cwd=tmp)[0]
 
 def selftest(root):
     "Every module's minimal test, in build order"
