@@ -387,6 +387,11 @@ def _any_terminal():
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
 
+def _own_words_only():
+    "The libraries speak of errors only, and draw no bars of their own; who wants more sets these variables"
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"): os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
 def _nobody_reads():
     "Has the reader of our output gone, as `| head` does?"
     poll = select.poll()
@@ -407,6 +412,7 @@ def main(
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv or os.environ.get("ATTNATTACK_DEBUG", "0") != "0"
     _any_terminal()
+    _own_words_only()
     try: _do([a for a in argv if a != "--debug"])
     except SystemExit as e: return e.code or 0
     except BaseException as e:
