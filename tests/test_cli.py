@@ -139,6 +139,15 @@ def test_a_self_test_on_a_terminal_that_lacks_letters(tmp_path):
     done = subprocess.run([sys.executable, "-m", "attnattack.part"], cwd=tmp_path, env=os.environ | dict(PYTHONIOENCODING="ascii", PYTHONPATH=""), capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"2 ? 1 ? 1\n", b"")
 
+def test_nothing_on_the_terminal_but_ours(command):
+    args = ["--prompt", "a log", "--box", "log", "0", "0", ".6", ".6", "--model", "dummy", "--steps", "2"]
+    assert command("layout", "--out", "made", *args) == (0, "made/0.png\n", "")
+
+def test_a_run_in_a_pipe_is_plain_lines(command, tiny):
+    code, out, err = command("run", tiny, "-p", "steps", "3")
+    assert code == 0 and [l for l in out.splitlines() if l.startswith("step")] == ["step 0", "step 1", "step 2"]
+    assert "\r" not in out + err and err == ""
+
 @pytest.mark.parametrize("args", ["--help", "experiments"])
 def test_nobody_reads_to_the_end(args):
     "`| head -1`, with a pipe that is closed before anything is written"

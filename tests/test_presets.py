@@ -32,7 +32,7 @@ def data(tmp_path_factory):
     from attnattack.data import OffRoad, write_offroad
     root = tmp_path_factory.mktemp("data")
     write_offroad(OffRoad(8, 0, 64), root)
-    pictures = sorted((root / "Rellis-3D").rglob("*.jpg"))[:4]
+    pictures = sorted((root / "Rellis-3D").rglob("pylon_camera_node/*.png"))[:4]
     assert len(pictures) == 4
     (root / "images").mkdir()
     (root / "triptychs").mkdir()
