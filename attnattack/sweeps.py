@@ -328,10 +328,11 @@ def _selftest():
     from attnattack.runs import _demo
     with tempfile.TemporaryDirectory() as tmp:
         found = jobs(Sweep(str(_demo(tmp)), list=[dict(a=1), dict(a=2)], random=dict(n=3, b=dict(log=[.1, 1]))))
+        assert len({j.id for j in found}) == 6
         values = [j.params["b"] for j in found]
+        assert values[:3] == values[3:] and len({*values}) == 3 and all(.1 <= v <= 1 for v in values)
         done = attempt(found[0], f"{tmp}/out")
-    assert len({j.id for j in found}) == 6 and done.state == "finished", done.why
-    assert values[:3] == values[3:] and len({*values}) == 3 and all(.1 <= v <= 1 for v in values)
+    assert done.state == "finished", done.why
     return "sweeps: 6 runs from a list and random draws, one of them made in a process of its own"
 
 # %% ../nbs/16_sweeps.ipynb #62aad750

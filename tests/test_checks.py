@@ -1,11 +1,13 @@
 "Every check finds the fault that it is there for, and passes a tree without it"
-import base64, functools, shutil, subprocess, sys, threading
+import base64, functools, importlib, shutil, subprocess, sys, threading
+from pathlib import Path
 from types import SimpleNamespace
 
-import nbformat, pytest
+import nbformat, pytest, yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import check, constraints, pages
+from attnattack import store
 
 PNG = base64.b64encode(b"\x89PNG" + bytes(60)).decode()
 SETTINGS = (check.ROOT / "settings.ini").read_text()
@@ -314,6 +316,23 @@ def test_list_names_every_notebook(capsys, tree):
     check.main(["--list"], tree)
     names = capsys.readouterr().out.split()
     assert {"notebook:00_low", "notebook:index", "experiment:try", "selftest"} <= set(names) and "notebook:try" not in names
+
+# ---- self-tests die of a planted fault ----
+
+PLANTED = { # module → what is replaced, by what
+    "runs": ("from_yaml", yaml.safe_load),                                            # 010 is 8
+    "store": ("state_of", lambda folder: store.State(folder, "finished")),            # whatever the folder holds
+    "sweeps": ("_draw", lambda name, spec, r: .5),                                    # every draw is the same
+    "verify": ("_notebook", lambda manifest, given: Path(manifest["notebook"])),      # the manifest chooses what is run
+    "report": ("ranked", lambda runs, metric, least: runs),                           # the best run is any
+    "cli": ("exit_code", lambda e: 1),                                                # wrong usage is a failure
+}
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_self_test_dies_of_a_planted_fault(name, monkeypatch):
+    module = importlib.import_module(f"attnattack.{name}")
+    monkeypatch.setattr(module, *PLANTED[name])
+    with pytest.raises(AssertionError): module._selftest()
 
 # ---- the Makefile ----
 
