@@ -11,7 +11,7 @@ __all__ = ['Pairs', 'Boxes', 'COMMANDS', 'rooms', 'Selftest', 'Experiments', 'Ru
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
-import contextlib, difflib, importlib, io, logging, os, re, select, sys, time, traceback, typing
+import contextlib, difflib, importlib, io, json, logging, os, re, select, sys, time, traceback, typing
 import tyro
 from . import __version__
 from .runs import PACKAGE, Parameter, build_order, check_parameters, experiments, parameters_of, read_parameters, run
@@ -179,17 +179,21 @@ class Latent:
     "Attack the pictures of a folder in a diffusion model's latent space (DiffAttack), with timestep weights"
 
 def latent_command() -> type: # a frozen dataclass
-    "The command `latent`: the fields of `LatentConfig`, whose import takes seconds, and `is_test`"
-    from attnattack.latent import LatentConfig, read_records, run_folder, summary, summary_text
+    "The command `latent`: the fields of `LatentConfig`, and `is_test`; what is wrong with them is said before anything slow is loaded"
+    from attnattack.settings import LatentConfig, check_paths
     @dataclass(frozen=True)
     class Command(LatentConfig, Latent):
         __doc__ = Latent.__doc__
-        is_test: bool = False # attack nothing, say what is there
+        is_test: bool = False # attack nothing, say what is there: in save_dir or, as with DiffAttack, in images_root
+        def __post_init__(self): pass # checked when it is called: the message is then ours alone
         def __call__(self):
             c = LatentConfig(**{f.name: getattr(self, f.name) for f in fields(LatentConfig)})
-            if not c.save_dir: raise ValueError("save_dir: must be given")
+            if self.is_test and not (c.save_dir or c.images_root): raise ValueError("save_dir: must be given")
+            if not self.is_test: check_paths(c)
+            from attnattack.latent import read_records, results_folder, run_folder, summary, summary_text
             failed = "" if self.is_test else run_folder(c)
-            if self.is_test or read_records(c.save_dir): print(summary_text(summary(c.save_dir)))
+            folder = results_folder(c.save_dir, c.images_root) if self.is_test else c.save_dir
+            if self.is_test or read_records(folder): print(summary_text(summary(folder)))
             if failed: raise RuntimeError(failed)
     return Command
 
@@ -218,38 +222,73 @@ class Layout:
     prompt: str # what to paint
     box: Boxes = field(default_factory=list) # words of the prompt and where they shall stand, in [0, 1]; may be given again
     model: str = "tiny-sd" # registered name, folder or hub name
-    steps: int = 20 # of the scheduler
+    steps: int = 20 # of the scheduler, 1 … 1000
     seed: int = 0 # of the first picture; the next has the next
     n: int = 1 # pictures
     cfg: float = 4.0 # classifier-free guidance; 7.5 for Stable Diffusion
     scale: float = 30.0 # backward guidance; 0: none
     forward: float = 0.0 # forward guidance, logits; 0: none
-    refine: int = 0 # self-attention refinement; 0: none
+    refine: int = 0 # self-attention refinement, 0 … 100; 0: none
     device: str | None = None # None: a GPU if there is one
     def __call__(self):
+        _check_layout(self)   # before the imports, which take seconds
         from attnattack.layout import make_pictures
-        if self.n < 1: raise ValueError(f"n: {self.n}, must be at least 1")
         call = dict(num_inference_steps=self.steps, guidance_scale=self.cfg, scale=self.scale, forward=self.forward, refine=self.refine)
-        for path in make_pictures(self.model, self.prompt, self.box, self.out, range(self.seed, self.seed + self.n), self.device, **call): print(path)
+        seeds = range(self.seed, self.seed + self.n)
+        for path in make_pictures(self.model, self.prompt, self.box, self.out, seeds, self.device, **call): print(path)
+
+# %% ../nbs/17_cli.ipynb #5b6a9d13
+def _within(name, value, low, high):
+    "Is a number in its range? Without importing anything heavy"
+    if not (low <= value <= high and abs(value) < float("inf")): raise ValueError(f"{name}: {value}, must be from {low} to {high} and finite")
+
+def _check_layout(command):
+    "All that can be known about `layout` before PyTorch is imported"
+    most = float("inf")
+    rules = dict(steps=(1, 1000), n=(1, 10**6), seed=(-2**63, 2**63 - 1), cfg=(-most, most), scale=(0, most), forward=(0, most), refine=(0, 100))
+    for name, (low, high) in rules.items(): _within(name, getattr(command, name), low, high)
+    for phrase, *box in command.box:
+        if not all(0 <= v <= 1 for v in box): raise ValueError(f"box {phrase}: {tuple(box)}, must lie in [0, 1]")
+        if not (box[0] < box[2] and box[1] < box[3]): raise ValueError(f"box {phrase}: {tuple(box)}, must have x0 < x1 and y0 < y1")
+        if not _has_words(command.prompt, phrase): raise ValueError(f"phrase: {phrase!r} is not in the prompt {command.prompt!r}")
+    nearest = next(p for p in (command.out.absolute(), *command.out.absolute().parents) if p.exists())
+    if not nearest.is_dir(): raise NotADirectoryError(f"out: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK): raise PermissionError(f"out: {nearest} cannot be written to")
+    _check_model_name(command.model)
+
+def _has_words(prompt, phrase):
+    "Are the phrase's words in the prompt, in this order and side by side? Split as CLIP's tokenizer splits words"
+    prompt, phrase = (re.findall(r"[^\W\d_]+|\d|[^\w\s]|_", text.lower()) for text in (prompt, phrase))
+    return bool(phrase) and any(prompt[i:i + len(phrase)] == phrase for i in range(len(prompt)))
+
+def _check_model_name(name):
+    "Refuse a model that is neither known by its name, nor a folder of a pipeline, nor could be a hub name"
+    loaded, indices = sys.modules.get("attnattack.models"), (PACKAGE/"assets").glob("*/model_index.json")
+    embedded = {p.parent.name for p in indices if json.loads(p.read_text("utf-8"))["_class_name"].startswith("StableDiffusion")}
+    known = set(loaded.MODELS) if loaded else {"dummy", "dummy-xl"} | embedded
+    is_folder, is_hub_name = (Path(name)/"model_index.json").is_file(), re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) and not Path(name).exists()
+    if not (name in known or is_folder or is_hub_name):
+        raise ValueError(f"model: {name!r} is not one of {', '.join(sorted(known))}, nor a folder with a model_index.json, nor a hub name")
 
 # %% ../nbs/17_cli.ipynb #3401ce5a
 @dataclass(frozen=True)
 class Evaluate:
     "Measure attacked pictures: success, transfer, quality, defences"
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")] = () # folders that `attnattack latent` wrote; or
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")] = () # folders that `attnattack latent` or DiffAttack's script wrote; or
     clean: Path | None = None # folder of the clean pictures, and
     adversarial: Path | None = None # folder of the attacked ones, matched by name
     reconstruction: Path | None = None # folder of the clean ones through the attack's model, not attacked
     label_path: Path | None = None # one class number a line; None: the run's, else the first classifier's own answers
-    label_offset: int = 1 # number of the first class, in label_path and target
-    target: int | None = None # class that the attack wanted
+    label_offset: int | None = None # number of the first class, in label_path and target; None: the run's, else 1
+    target: str | None = None # class that the attack wanted: its name, or its number as in label_path; None: the run's, or any but the label
     size: int | None = None # side to cut pictures to
     classifiers: tuple[str, ...] = () # the first is the one attacked; none: the run's
     baselines: tuple[str, ...] = () # of noise, pgd, mifgsm
+    budgets: tuple[str, ...] = ("clean",) # of the baselines: clean, the attack's distance from the clean picture; own, its move from the reconstruction
     steps: int | None = None # gradients of pgd and mifgsm; None: the run's iterations, else 30
-    eps: float | None = None # their bound, in units of [0, 1]; None: the attack's root mean square
+    eps: float | None = None # their bound, in units of [0, 1], in place of the budgets
     defences: tuple[str, ...] = () # of jpeg, bits, resize_pad, gauss, purify; name or name:value
-    features: tuple[str, ...] = ("tiny-vit",) # for FID and KID: classifiers, inception:FILE
+    features: tuple[str, ...] = ("tiny-vit",) # for FID, KID and the distance of features: classifiers, inception:FILE
     model: str | None = None # diffusion model for purify; None: the run's, else tiny-sd
     batch_size: int = 16
     seed: int = 0
@@ -257,12 +296,15 @@ class Evaluate:
     gallery: bool = True # write gallery.html
     out: Path | None = None # folder for evaluation.json; None: the run's, else the attacked pictures' parent
     def __call__(self):
-        from attnattack.evaluate import EvaluateConfig, aligned, evaluate, report, runs_table
+        from attnattack.settings import EvaluateConfig
         given = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self).items() if k != "runs"}
         many = self.out is not None and len(self.runs) > 1
         folders = [{"run": str(r), "out": str(self.out/r.name) if many else given["out"]} for r in self.runs] or [{}]
         configs, found = [EvaluateConfig(**given | f) for f in folders], []
-        for c in configs: found.append(evaluate(c)); print(report(found[-1]))
+        from attnattack.evaluate import aligned, evaluate, report, runs_table
+        for c in configs:
+            found.append(evaluate(c))
+            print(report(found[-1]))
         if len(found) > 1: print(aligned(runs_table(found)))
 
 # %% ../nbs/17_cli.ipynb #877c5d5b
@@ -281,9 +323,10 @@ class SemanticTrain:
     def __call__(self):
         from attnattack.semantic import SemanticConfig, SemanticRun, log, train_semantic, with_progress
         given = (read_parameters(self.file, "semantic") if self.file else {}) | dict(self.param)
-        c = SemanticConfig(**check_parameters(given, _known(SemanticConfig)) | dict(out=str(self.out)))
-        logging.basicConfig(format="[%(levelname)s] %(message)s"); log.setLevel(logging.DEBUG if self.verbose else logging.INFO)
-        run = SemanticRun(c)
+        config = SemanticConfig(**check_parameters(given, _known(SemanticConfig)) | dict(out=str(self.out)))
+        logging.basicConfig(format="[%(levelname)s] %(message)s")
+        log.setLevel(logging.DEBUG if self.verbose else logging.INFO)
+        run = SemanticRun(config)
         done = with_progress(run, train_semantic(run))
         print(f"{done[-1]}\n{self.out}" if done else f"done already: {self.out}")
 
@@ -292,25 +335,46 @@ class SemanticTrain:
 class SemanticSample:
     "Paint what belongs beside a picture"
     visible: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PICTURE")] # what is given; height and width multiples of 16
-    out: Path # the painted picture
+    out: Path # the painted picture: .png, .jpg or .webp
     semantic: Path | None = None # what is where, a picture; None: the stock pipeline
     weights: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None # where `semantic train` wrote; None: the model as it is
     model: str = "tiny-flux-fill" # registered name, folder or hub name
     prompt: str = ""
     steps: int = 28 # of Euler's method
     guidance: float = 30.0 # told to the transformer
+    map_guidance: float = 1.0 # 1: as trained; more: further in the direction in which the map leads; trained with drop_map
     seed: int = 0
     device: str | None = None # None: a GPU if there is one
     def __call__(self):
-        from attnattack.semantic import SemanticFluxFillPipeline, load_fill, open_image
+        from attnattack.semantic import SemanticFluxFillPipeline, load_fill
         from attnattack.utils import atomic_path, generator
-        pictures = [open_image(p).convert("RGB") if p else None for p in (self.visible, self.semantic)]
+        visible, semantic = self._pictures()
         pipe = load_fill(self.model, SemanticFluxFillPipeline, self.device)
         if self.weights: pipe.load_semantic(self.weights)
-        elif self.semantic: raise ValueError("semantic: needs weights, the folder of a training: the model as it is cannot see it")
-        painted = pipe(*pictures, self.prompt, num_inference_steps=self.steps, guidance_scale=self.guidance, generator=generator(self.seed)).images[0]
+        painted = pipe(visible, semantic, self.prompt, num_inference_steps=self.steps, guidance_scale=self.guidance,
+                       map_guidance=self.map_guidance, generator=generator(self.seed)).images[0]
         with atomic_path(self.out) as tmp: painted.save(tmp)
         print(self.out)
+
+    def _pictures(self):
+        "What is given, when all of it fits and the output can be written"
+        from attnattack.semantic import SUFFIXES, as_pictures, module_settings
+        from attnattack.utils import check_number, open_image
+        if self.out.suffix.lower() not in SUFFIXES: raise ValueError(f"out: {self.out}, must end in {', '.join(SUFFIXES)}")
+        if self.out.is_dir(): raise ValueError(f"out: {self.out} is a folder, must be a file")
+        check_number("steps", self.steps, at_least=1, whole=True)
+        check_number("guidance", self.guidance, at_least=0)
+        check_number("map_guidance", self.map_guidance, at_least=0)
+        if self.map_guidance != 1 and not self.semantic: raise ValueError(f"map_guidance: {self.map_guidance}, needs a semantic picture")
+        check_number("seed", self.seed, at_least=0, at_most=2**63 - 1, whole=True)
+        mode = module_settings(self.weights)["mode"] if self.weights else "none"
+        if self.semantic and mode == "none":
+            given = f"{self.weights} was trained without" if self.weights else "the model as it is cannot see it"
+            raise ValueError(f"semantic: needs weights, the folder of a training with a semantic module: {given}")
+        pictures = [open_image(p).convert("RGB") if p else None for p in (self.visible, self.semantic)]
+        for name, picture in zip(("visible", "semantic"), pictures):
+            if picture is not None: as_pictures(picture, name)
+        return pictures
 
 # %% ../nbs/17_cli.ipynb #af513c3d
 @dataclass(frozen=True)
