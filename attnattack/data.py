@@ -696,7 +696,8 @@ def label_form(
 def _class_index(text, base, where):
     "A class's number in a file as an index from 0"
     text = (text or "").strip()
-    if not re.fullmatch("[+-]?[0-9]{1,9}", text): raise ValueError(f"{where}: {text[:40]!r} must be an integer")
+    if not re.fullmatch("[+-]?[0-9]{1,9}", text):
+        raise ValueError(f"{where}: {text[:40]!r} must be an integer")
     if int(text) < base:
         hint = "; the file seems to count from 0 (label_offset 0)" if int(text) == 0 else ""
         raise ValueError(f"{where}: class {int(text)} must be at least {base}, the label_offset{hint}")
@@ -726,7 +727,8 @@ def read_labels(
     table = _read_table(path, form)
     names = sorted(table, key=natural) if files is None else [f if f in table else Path(f).stem for f in files]
     missing = [n for n in names if n not in table]
-    if missing: raise ValueError(f"{path}: has no row for {missing[0]} ({len(missing)} of {len(names)} pictures)")
+    if missing:
+        raise ValueError(f"{path}: has no row for {missing[0]} ({len(missing)} of {len(names)} pictures)")
     return [table[n] for n in names]
 
 # %% ../nbs/07_data.ipynb #fa0a309e
@@ -753,7 +755,8 @@ def _lines_of_names(path, lines):
         if sum(map(bool, found)) * 2 <= len(lines): continue
         if None in found:
             i = found.index(None)
-            raise ValueError(f"{path} line {i + 1}: {lines[i].strip()[:40]!r} has no number before it as others do")
+            name = lines[i].strip()[:40]
+            raise ValueError(f"{path} line {i + 1}: {name!r} has no number before it as others do")
         if form is SYNSET: return [m[2] for m in found]
         return {m[1]: m[2].rstrip(",").strip("'\" ") for m in found}
     return list(lines)
@@ -800,7 +803,8 @@ def find_images(
     read = " ".join(SUFFIXES)
     if paths and others: warnings.warn(f"{folder}: {left}; pictures are {read}", stacklevel=2)
     if paths: return paths
-    raise ValueError(f"{folder}: holds no picture{f' ({left})' if others else ''}, must hold at least one of {read}")
+    but = f" ({left})" if others else ""
+    raise ValueError(f"{folder}: holds no picture{but}, must hold at least one of {read}")
 
 # %% ../nbs/07_data.ipynb #dc88141d
 IMAGENET_CLASSIFIERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2") # of room 08
@@ -809,7 +813,8 @@ def _other_set(labels, top, base):
     "What labels that are too large may be instead"
     if max(labels) - 1 == top: return "" if base == 1 else "; the file seems to count from 1 (label_offset 1)"
     if max(labels) >= 1000: return ""
-    return f"; ImageNet's 1000 classes, and their names, are known to the classifiers {', '.join(IMAGENET_CLASSIFIERS)}"
+    known = ", ".join(IMAGENET_CLASSIFIERS)
+    return f"; ImageNet's 1000 classes, and their names, are known to the classifiers {known}"
 
 def check_labels(
     labels,      # class indices, from 0

@@ -212,7 +212,8 @@ def _check_weights(module, info, where):
     if odd: raise OSError(f"{where}: has weights that are NaN or infinite: {_few(odd)}")
     unused = [n for n in info["unexpected_keys"] if not n.endswith("position_ids")]
     if unused:
-        warnings.warn(f"{where}: {type(module).__name__} does not use the weights {_few(unused)}", stacklevel=3)
+        name = type(module).__name__
+        warnings.warn(f"{where}: {name} does not use the weights {_few(unused)}", stacklevel=3)
 
 def _load(cls, where, *args, **kw):
     "`from_pretrained` without chatter, its errors in one line"
