@@ -29,8 +29,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 import hashlib, inspect, json, logging, math, os, re, threading, time, warnings
 import numpy as np, torch, torch.nn.functional as F
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate import PartialState
 from diffusers import AutoencoderKL, ConfigMixin, FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import apply_rotary_emb
@@ -45,6 +44,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
@@ -656,7 +656,7 @@ class SemanticConfig:
     model: str = "tiny-flux-fill"      # registered name, folder, or hub name
     device: str | None = None          # None: a GPU if there is one
     dtype: str = "float32"             # of the frozen weights: float32, bfloat16, float16
-    precision: str = "no"              # of the computation: no, bf16, fp16 (accelerate's mixed precision)
+    precision: str = "no"              # of the computation: no, bf16, fp16 (mixed precision)
     # data
     data: str = "offroad"              # "offroad" or a folder of triptychs
     n: int = 400                       # triptychs to train on (at most)
@@ -911,11 +911,6 @@ def make_optimizer(
     return Prodigy(groups, c.lr, weight_decay=c.weight_decay, safeguard_warmup=True, use_bias_correction=True)
 
 # %% ../nbs/14_semantic_flow.ipynb #c26eb899
-def _accelerator(config):
-    "Accelerate's processes; a process that is alone forgets what an earlier training set"
-    if PartialState._shared_state and PartialState().num_processes == 1: AcceleratorState._reset_state(True)
-    return Accelerator(mixed_precision="no", cpu=config.device == "cpu" or not torch.cuda.is_available())
-
 class SemanticRun:
     "One training: its parts"
     def __init__(self,
@@ -924,8 +919,9 @@ class SemanticRun:
         latents=None,      # Latents; None: those that the configuration names
     ):
         if config.out and Path(config.out).is_file(): raise ValueError(f"out: {config.out}: is a file, must be a folder")
-        self.c, self.accelerator = config, _accelerator(config)
-        self.device = torch.device(config.device) if config.device else self.accelerator.device
+        many = int(os.environ.get("WORLD_SIZE", 1)) > 1 # launched by accelerate or torchrun
+        self.c, self.processes = config, PartialState(cpu=many and config.device == "cpu")
+        self.device = torch.device(config.device) if config.device else self.processes.device if many else default_device()
         self.latents = latents or self._latents()
         if len(self.latents) <= config.n_val:
             raise ValueError(f"n_val: {config.n_val}, must be less than the {len(self.latents)} triptychs")
@@ -937,15 +933,19 @@ class SemanticRun:
         self.bare, self.step = Net(transformer.train(), module), 0
         self.trained = {n: p for n, p in self.bare.named_parameters() if p.requires_grad}
         self.average = {n: p.detach().clone() for n, p in self.trained.items()} if config.ema else None
-        self.net = self.accelerator.prepare(self.bare)
+        self.net = self._shared(self.bare) if many else self.bare
         self.optimizer = make_optimizer(config, self.trained)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         tell_start(self)
 
+    def _shared(self, net):
+        "The network whose gradients are averaged over the processes"
+        return DistributedDataParallel(net.to(self.device), device_ids=None if self.device.type == "cpu" else [self.device])
+    def no_sync(self): return self.net.no_sync() if self.net is not self.bare else nullcontext()
     def _latents(self):
         "Encoded by one process, read by the others"
-        first = self.accelerator.is_main_process
-        with self.accelerator.main_process_first():
+        first = self.processes.is_main_process
+        with self.processes.main_process_first():
             return load_latents(self.c, self.device, show=first and bool(self.c.out))
     def _transformer(self):
         "The transformer alone"
@@ -968,7 +968,7 @@ def new_module(config: SemanticConfig, transformer) -> SemanticLayers:
 # %% ../nbs/14_semantic_flow.ipynb #81553faf
 def tell_start(run):
     "What is trained, as the log's first lines"
-    if not run.accelerator.is_main_process: return
+    if not run.processes.is_main_process: return
     log.info("Semantic mode: %s", run.c.mode)
     if run.c.mode == "cross_attention" and run.c.entrance != "noise": log.info("Semantic entrance: %s", run.c.entrance)
     if run.c.mode == "cross_attention" and run.c.entrance in ("noise", "condition"): log.info("Using Cross-Attention with %d layers, %d heads", run.c.n_layers, run.c.heads)
@@ -977,7 +977,7 @@ def tell_start(run):
 # %% ../nbs/14_semantic_flow.ipynb #107680f0
 def _batch(run, step, part):
     "What a backward pass sees: batch, noise, times"
-    c, acc = run.c, run.accelerator
+    c, acc = run.c, run.processes
     index, g = draw(c, run.n, step, part, acc.process_index, acc.num_processes)
     b = run.latents.batch(index, torch.rand(len(index), generator=g) < c.drop_text, run.device)
     x1 = torch.randn(b["x0"].shape, generator=g)
@@ -1030,9 +1030,9 @@ def _backward(run, part): # its share of the loss
     "One backward pass"
     config = run.c
     batch, x1, t = _batch(run, run.step, part)
-    if part == 0 and run.accelerator.is_main_process: _tell_step(run, batch, x1)
+    if part == 0 and run.processes.is_main_process: _tell_step(run, batch, x1)
     last = part == config.accumulate - 1
-    with recomputing(run.bare.transformer, config.checkpointing), nullcontext() if last else run.accelerator.no_sync(run.net):
+    with recomputing(run.bare.transformer, config.checkpointing), nullcontext() if last else run.no_sync():
         with run.autocast(): errors = flow_loss(run.net, batch, x1, t, run.latents.rows, config.guidance)
         loss = errors.mean() / config.accumulate
         run.scaler.scale(loss).backward()
@@ -1212,9 +1212,9 @@ def _files(run):
     "The run's folder, its checkpoint loaded if there is one, its log cut to where the checkpoint stands"
     out = Path(run.c.out)
     out.mkdir(parents=True, exist_ok=True)
-    if run.accelerator.is_main_process: remove_leftovers(out, out/"images")
+    if run.processes.is_main_process: remove_leftovers(out, out/"images")
     if (out/CHECKPOINT).exists(): load_state(run, out/CHECKPOINT)
-    if not run.accelerator.is_main_process: return
+    if not run.processes.is_main_process: return
     old = (out/"log.jsonl").read_text().splitlines() if (out/"log.jsonl").exists() else []
     kept = [l for l in old if l.endswith("}") and json.loads(l)["step"] <= run.step]
     with atomic_path(out/"log.jsonl") as tmp: tmp.write_text("".join(l + "\n" for l in kept))
@@ -1235,7 +1235,7 @@ def train_semantic(
 ):
     "Train LoRA and module; yields a `Step` for each update. With `out` it resumes, logs and writes checkpoints, LoRA, module and pictures"
     run = c if isinstance(c, SemanticRun) else SemanticRun(c)
-    main = run.accelerator.is_main_process
+    main = run.processes.is_main_process
     if run.c.out: _files(run)
     while run.step < run.c.steps:
         lr, loss = lr_at(run.c, run.step), update(run)
@@ -1243,7 +1243,7 @@ def train_semantic(
         r = Step(run.step, loss, lr, run.bare.module.scales if run.bare.module is not None else [], val)
         if run.c.out and main: _write(run, r)
         yield r
-    run.accelerator.wait_for_everyone()
+    run.processes.wait_for_everyone()
 
 # %% ../nbs/14_semantic_flow.ipynb #74aec622
 def with_progress(
@@ -1252,7 +1252,7 @@ def with_progress(
     show: bool = True,
 ) -> list:            # all the records
     "Consume the records under a progress bar"
-    done, hidden = [], not show or not run.accelerator.is_local_main_process
+    done, hidden = [], not show or not run.processes.is_local_main_process
     with tqdm(total=run.c.steps, initial=run.step, desc=run.c.mode, disable=hidden, mininterval=2) as bar:
         for r in records:
             done.append(r)
