@@ -57,9 +57,13 @@ def imports(path):
 # ---- checks of the tree as it stands ----
 
 def imported_room(name, home):
-    "The room that a dotted name leads to: the longest beginning of it that is a room's module; None if it leads to none"
+    "The room that a dotted name leads to; a folder's door leads to its last room; None if it leads to none"
     parts = name.split(".")[1:] if name.startswith("attnattack.") else []
-    return next((home[m] for n in range(len(parts), 0, -1) if (m := ".".join(parts[:n])) in home), None)
+    for n in range(len(parts), 0, -1):
+        if (module := ".".join(parts[:n])) in home:
+            return home[module]
+    behind = [room for module, room in home.items() if module and parts and module.startswith(parts[0] + ".")]
+    return max(behind, key=lambda room: room.name, default=None)
 
 def may_import(low, high):
     "May the room `high` import from `low`? From lower floors, and from lower numbers of its own folder"
