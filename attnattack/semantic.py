@@ -1030,7 +1030,7 @@ def update(run: SemanticRun) -> float: # the mean loss
     "One step of the optimiser, from `accumulate` backward passes; stops at the first value that is not finite"
     config, total = run.c, 0.
     for part in range(config.accumulate): total += _backward(run, part)
-    _check_finite(run, "loss", [("mean over the batch", total)])
+    _check_finite(run, "loss", [("the batch", total)])
     for group in run.optimizer.param_groups: group["lr"] = group["share"] * lr_at(config, run.step)
     run.scaler.unscale_(run.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(list(run.trained.values()), config.clip)
@@ -1353,8 +1353,10 @@ class SemanticFluxFillPipeline(FluxFillPipeline):
     @classmethod
     def from_pretrained(cls, folder, **kw):
         "As diffusers does, and the LoRA that `save_pretrained` put beside"
+        if "semantic_module" not in kw and (cls.load_config(folder).get("semantic_module") or [None])[0]:
+            dtype = {k: kw[k] for k in ("dtype", "torch_dtype") if k in kw}
+            kw["semantic_module"] = checked_load(SemanticLayers, folder, subfolder="semantic_module", **dtype)
         pipe = super().from_pretrained(folder, **kw)
-        _check_module(pipe.semantic_module, folder)
         if pipe.transformer is not None and "transformer" not in kw: load_lora_beside(pipe, folder)
         return pipe
 
@@ -1581,11 +1583,6 @@ def _fill(module, file):
         a, b = (list(x[name].shape) if name in x else "missing" for x in (found, wanted))
         if a != b: raise OSError(f"{file}: {name} is {a}, the module has {b}")
     module.load_state_dict(found)
-
-def _check_module(module, folder):
-    "An `OSError` for weights of a loaded module that are not finite"
-    for name, p in (module.named_parameters() if module is not None else ()):
-        if not p.isfinite().all(): raise OSError(f"{folder}: {name} of semantic_module is not finite")
 
 # %% ../nbs/14_semantic_flow.ipynb #50558eda
 def _selftest():
