@@ -5,24 +5,25 @@
 # %% auto #0
 __all__ = ['RELLIS_LABELS', 'LABEL_ID', 'OBJECTS', 'TRAILS', 'SKIES', 'COLOURS', 'CELSIUS', 'ROUGH', 'SKY_COLOURS',
            'TRAIL_COLOURS', 'EXTENT', 'SHIRTS', 'CARS', 'GLASS', 'WALLS', 'ROOFS', 'PAINTERS', 'LIGHT', 'WARMTH',
-           'SUFFIXES', 'check_ids', 'colour', 'Canvas', 'shade', 'jitter', 'draw_sky', 'draw_clouds', 'draw_trees',
-           'draw_ground', 'trail_middle', 'draw_puddle', 'draw_trail', 'draw_bushes', 'draw_person', 'draw_wheel',
-           'draw_vehicle', 'draw_board', 'draw_barrier', 'draw_log', 'draw_fence', 'draw_stone', 'draw_rubble',
-           'draw_building', 'draw_pole', 'texture_tiles', 'texture', 'box_of', 'Scene', 'caption_of', 'draw_landscape',
-           'draw_object', 'draw_scene', 'Frame', 'collate', 'frame_name', 'OffRoad', 'write_offroad', 'read_list',
-           'find_list', 'read_frame', 'read_notes', 'check_files', 'sift', 'Rellis3D', 'dominant_class', 'under',
-           'natural', 'read_labels', 'read_names', 'find_images', 'check_labels', 'LabelledImages']
+           'TABLES', 'NUMBERED', 'SYNSET', 'SUFFIXES', 'OTHERS', 'IMAGENET_CLASSIFIERS', 'check_ids', 'colour',
+           'Canvas', 'shade', 'jitter', 'draw_sky', 'draw_clouds', 'draw_trees', 'draw_ground', 'trail_middle',
+           'draw_puddle', 'draw_trail', 'draw_bushes', 'draw_person', 'draw_wheel', 'draw_vehicle', 'draw_board',
+           'draw_barrier', 'draw_log', 'draw_fence', 'draw_stone', 'draw_rubble', 'draw_building', 'draw_pole',
+           'texture_tiles', 'texture', 'box_of', 'Scene', 'caption_of', 'draw_landscape', 'draw_object', 'draw_scene',
+           'Frame', 'collate', 'frame_name', 'OffRoad', 'write_offroad', 'read_list', 'find_list', 'read_frame',
+           'read_notes', 'check_files', 'sift', 'Rellis3D', 'dominant_class', 'under', 'natural', 'label_form',
+           'read_labels', 'read_names', 'find_images', 'check_labels', 'LabelledImages']
 
 # %% ../nbs/07_data.ipynb #d5a8e138
 from dataclasses import dataclass, fields
 from functools import cache, partial
 from pathlib import Path
-import json, math, os, re, shutil, tempfile
+import ast, csv, json, math, os, re, shutil, tempfile, warnings
 import numpy as np, torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from .utils import cover, from_pil, one_of, open_image
+from .utils import cover, from_pil, one_of, open_image, read_text
 
 # %% ../nbs/07_data.ipynb #b5296f61
 RELLIS_LABELS = {0: "void", 1: "dirt", 3: "grass", 4: "tree", 5: "pole", 6: "water", 7: "sky", 8: "vehicle", 9: "object", 10: "asphalt",
@@ -517,19 +518,12 @@ def write_offroad(
 
 OffRoad.write = write_offroad
 
-# %% ../nbs/07_data.ipynb #248ad2de
-def _text(path):
-    "A text file's content; one that is none is an error that names it"
-    try: return Path(path).read_text("utf-8-sig")
-    except FileNotFoundError: raise FileNotFoundError(f"{path}: no such file") from None
-    except UnicodeDecodeError: raise ValueError(f"{path}: not a text file in UTF-8") from None
-
 # %% ../nbs/07_data.ipynb #eb0871e5
 def read_list(
     path, # a file of lines `image` or `image label`
 ) -> list: # of (line number, image, label or None)
     "The lines of a RELLIS-3D list"
-    rows = [(n, line.split()) for n, line in enumerate(_text(path).splitlines(), 1) if line.strip()]
+    rows = [(n, line.split()) for n, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
     for n, row in rows:
         if len(row) > 2: raise ValueError(f"{path} line {n}: {len(row)} columns, must be 'image' or 'image label'")
     if not rows: raise ValueError(f"{path}: names no frame, must name at least one")
@@ -591,7 +585,7 @@ def read_notes(
 ) -> dict:
     "Captions and objects of frames; nothing where there is no such file"
     if not Path(path).exists(): return {}
-    try: notes = json.loads(_text(path))
+    try: notes = json.loads(read_text(path))
     except json.JSONDecodeError as e: raise ValueError(f"{path}: not JSON ({e})") from None
     if not isinstance(notes, dict) or not all(isinstance(note, dict) for note in notes.values()):
         raise ValueError(f'{path}: must map each frame to {{"caption": …, "object": …}}')
@@ -678,79 +672,176 @@ def under(
 # %% ../nbs/07_data.ipynb #09027472
 def natural(
     name: str, # a file's name
-) -> list:
-    "A sorting key in which numbers count as numbers"
-    return [int(t) if i % 2 else t.lower() for i, t in enumerate(re.split("([0-9]+)", name))]
+) -> tuple:
+    "A sorting key in which numbers count as numbers; different names have different keys"
+    return [int(t) if i % 2 else t.lower() for i, t in enumerate(re.split("([0-9]+)", name))], name
 
 # %% ../nbs/07_data.ipynb #fcc3c833
+TABLES = {"TransferAttack": ("filename", "label", 0), "NIPS 2017": ("ImageId", "TrueLabel", 1)} # picture, class, first class's number
+
+def label_form(
+    path,            # labels file
+    offset: int = 1, # the number of the first class in a file of numbers alone
+) -> tuple:          # (name of its form or None, the number of its first class)
+    "Which form a labels file has"
+    head = read_text(path).partition("\n")[0]
+    columns = [c.strip() for c in head.split(",")]
+    for form, (picture, label, base) in TABLES.items():
+        if {picture, label} <= set(columns): return form, base
+    if len(columns) == 1: return None, offset
+    known = " or ".join(f"{a},{b}" for a, b, _ in TABLES.values())
+    raise ValueError(f"{path} line 1: columns {', '.join(columns)}, must hold {known}, or be one number a line")
+
+def _class_index(text, base, where):
+    "A class's number in a file as an index from 0"
+    if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", text or ""): raise ValueError(f"{where}: {(text or '').strip()!r} must be an integer")
+    if int(text) < base:
+        hint = "; the file seems to count from 0 (label_offset 0)" if int(text) == 0 else ""
+        raise ValueError(f"{where}: class {int(text)} must be at least {base}, the label_offset{hint}")
+    return int(text) - base
+
+def _read_table(path, form):
+    "{picture: class index} of a table"
+    picture, label, base = TABLES[form]
+    rows = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
+    found = {}
+    for row in rows:
+        where = f"{path} line {rows.line_num}"
+        if row[picture] in found: raise ValueError(f"{where}: {row[picture]} is named twice")
+        found[row[picture]] = _class_index(row[label], base, where)
+    return found
+
 def read_labels(
-    path,            # text file, one class number a line
-    offset: int = 1, # the number of the first class in the file
+    path,            # file of labels: one class number a line, or one of TABLES
+    offset: int = 1, # the number of the first class in a file of numbers alone; a table counts as its form does
+    files=None,      # names of the pictures; None: a table's rows in natural order of their pictures
 ) -> list:           # of class indices, from 0
     "Class indices from a labels file"
-    lines, labels = _text(path).rstrip().splitlines(), []
-    for n, line in enumerate(lines, 1):
-        if not re.fullmatch(r"\s*[+-]?[0-9]+\s*", line): raise ValueError(f"{path} line {n}: {line.strip()!r} must be an integer")
-        if int(line) < offset: raise ValueError(f"{path} line {n}: class {int(line)} must be at least {offset}, the label_offset")
-        labels.append(int(line) - offset)
-    return labels
+    form, base = label_form(path, offset)
+    if form is None:
+        lines = read_text(path).rstrip().split("\n")
+        return [_class_index(line, base, f"{path} line {i}") for i, line in enumerate(lines, 1) if lines != [""]]
+    table = _read_table(path, form)
+    names = sorted(table, key=natural) if files is None else [f if f in table else Path(f).stem for f in files]
+    missing = [n for n in names if n not in table]
+    if missing: raise ValueError(f"{path}: has no row for {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+    return [table[n] for n in names]
 
 # %% ../nbs/07_data.ipynb #fa0a309e
+NUMBERED, SYNSET = r"([0-9]{1,6})\s*[:,\t ]\s*(.+)", r"(n[0-9]{8})\s+(.+)"
+
+def _parse(path, text):
+    "A list or table in JSON or as Python writes it"
+    try: return json.loads(text)
+    except json.JSONDecodeError as e:
+        if Path(path).suffix.lower() == ".json": raise ValueError(f"{path}: not JSON ({e})") from None
+    try: return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as e:
+        line = getattr(e, "lineno", None) or 1
+        raise ValueError(f"{path} line {line}: neither JSON nor a Python list or dictionary") from None
+
+def _lines_of_names(path, lines):
+    "Names of a text file, without numbers or identifiers before them"
+    for i, line in enumerate(lines, 1):
+        if not line.strip(): raise ValueError(f"{path} line {i}: is empty, must be a name")
+        if re.fullmatch(r"n[0-9]{8}|[0-9]+", line.strip()): raise ValueError(f"{path} line {i}: {line.strip()[:20]!r} is an identifier, must be a name")
+    for form in (SYNSET, NUMBERED):
+        found = [re.fullmatch(form, line.strip()) for line in lines]
+        if sum(map(bool, found)) * 2 <= len(lines): continue
+        if None in found: raise ValueError(f"{path} line {found.index(None) + 1}: {lines[found.index(None)].strip()[:40]!r} has no number before it as others do")
+        if form is SYNSET: return [m[2] for m in found]
+        return {m[1]: m[2].rstrip(",").strip("'\" ") for m in found}
+    return list(lines)
+
 def _load_names(path):
     "What a file of names holds"
-    text = _text(path)
-    if Path(path).suffix.lower() != ".json": return text.rstrip().splitlines()
-    try: return json.loads(text)
-    except json.JSONDecodeError as e: raise ValueError(f"{path}: not JSON ({e})") from None
+    text = read_text(path).rstrip()
+    if Path(path).suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["): return _parse(path, text)
+    return _lines_of_names(path, text.split("\n"))
 
 # %% ../nbs/07_data.ipynb #091c15b9
+def _in_order(table):
+    "A table's names in the order of their numbers, from 0; None unless it has all of them"
+    if all(isinstance(v, int) for v in table.values()): table = {v: k for k, v in table.items()}
+    table = {str(k): v[-1] if isinstance(v, (list, tuple)) and len(v) == 2 else v for k, v in table.items()}
+    return [table.get(str(i)) for i in range(len(table))]
+
 def read_names(
-    source, # a list, {"0": name, ...}, or a file: .json with either, or text with one name a line
+    source, # a list, {"0": name, ...}, or a file: JSON or a Python literal with either, or text with one name a line
 ) -> list:
     "Class names, in the order of the classes"
     names, what = (_load_names(source), source) if isinstance(source, (str, Path)) else (source, "class_names")
     if isinstance(names, dict):
-        table = {str(k): v for k, v in names.items()}
-        names = [table.get(str(i)) for i in range(len(table))]
+        names = _in_order(names)
+        if None in names: raise ValueError(f"{what}: has no name for class {names.index(None)}, must be a list of names, or a table from 0, 1, 2 … to names")
     if not isinstance(names, (list, tuple)) or not names or not all(isinstance(n, str) and n.strip() for n in names):
         raise ValueError(f"{what}: must be a list of names, or a table from 0, 1, 2 … to names")
     return [n.strip() for n in names]
 
 # %% ../nbs/07_data.ipynb #55d49625
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+OTHERS = (".jfif", ".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".tga", ".dng") # pictures as well, but not read
 
 def find_images(
     folder,
 ) -> list: # of paths, in natural order
-    "The pictures of a folder, by their suffix; all else is ignored"
+    "The pictures of a folder, by their suffix; those of other kinds are left out, and said"
     folder = Path(folder)
     if not folder.is_dir(): raise FileNotFoundError(f"{folder}: no such folder")
-    paths = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
-    if not paths: raise ValueError(f"{folder}: holds no picture, must hold at least one of {' '.join(SUFFIXES)}")
-    return sorted(paths, key=lambda p: natural(p.name))
+    files = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural(p.name))
+    paths, others = ([p for p in files if p.suffix.lower() in known] for known in (SUFFIXES, OTHERS))
+    left = f"{len(others)} not read: {', '.join(p.name for p in others[:3])}" + (", …" if others[3:] else "")
+    read = f"{' '.join(SUFFIXES)}"
+    if not paths: raise ValueError(f"{folder}: holds no picture{f' ({left})' if others else ''}, must hold at least one of {read}")
+    if others: warnings.warn(f"{folder}: {left}; pictures are {read}", stacklevel=2)
+    return paths
 
 # %% ../nbs/07_data.ipynb #dc88141d
-def check_labels(labels, n, names, file, offset):
+IMAGENET_CLASSIFIERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2") # of room 08; also any such folder or hub name
+
+def _other_set(labels, top, base):
+    "What labels that are too large may be instead"
+    if max(labels) - 1 == top and base == 1: return ""
+    if max(labels) - 1 == top: return "; the file seems to count from 1 (label_offset 1)"
+    if top < max(labels) < 1000:
+        return f"; ImageNet's 1000 classes are known to the classifiers {', '.join(IMAGENET_CLASSIFIERS)}, which bring their names"
+    return ""
+
+def check_labels(
+    labels,      # class indices, from 0
+    n: int,      # pictures
+    names,       # of the classes; None: unknown
+    file,        # the labels came from
+    offset: int, # the number of the first class in a file of numbers alone
+):
     "As many labels as pictures, and a name for each"
     if len(labels) != n: raise ValueError(f"{file}: {len(labels)} labels, must be {n}, one for each picture of the folder")
-    top = math.inf if names is None else len(names) - 1
-    for line, k in enumerate(labels, 1):
-        if k > top: raise ValueError(f"{file} line {line}: class {k + offset} has no name, must be from {offset} to {top + offset}")
+    top, (form, base) = math.inf if names is None else len(names) - 1, label_form(file, offset)
+    for i, k in enumerate(labels, 1):
+        if k <= top: continue
+        where = f"{file} line {i}" if form is None else f"{file}, picture {i}"
+        raise ValueError(f"{where}: class {k + base} has no name, must be from {base} to {top + base}{_other_set(labels, top, base)}")
 
 # %% ../nbs/07_data.ipynb #0e405909
 class LabelledImages(Dataset):
     "A folder of pictures and, if there are any, their classes and the classes' names"
     def __init__(self,
         folder,                # its pictures, in natural order
-        labels_file=None,      # one class number a line, one line a picture
-        label_offset: int = 1, # the number of the first class in the labels file
+        labels_file=None,      # one class number a line, one line a picture; or one of TABLES
+        label_offset: int = 1, # the number of the first class in a labels file of numbers alone
         class_names=None,      # list, table, or text or JSON file: names for the prompts
         size=None,             # (height, width) to cover, one number for a square, None as they are
     ):
         self.paths, self.size = find_images(folder), _size(size)
         self.names = None if class_names is None else read_names(class_names)
-        self.labels = None if labels_file is None else read_labels(labels_file, label_offset)
-        if self.labels is not None: check_labels(self.labels, len(self), self.names, labels_file, label_offset)
+        self.labels = None if labels_file is None else read_labels(labels_file, label_offset, [p.name for p in self.paths])
+        if self.labels is not None: self._check(labels_file, label_offset)
+
+    def _check(self, labels_file, label_offset):
+        "Do the labels fit? A table's form and base are said"
+        form, base = label_form(labels_file, label_offset)
+        if form: print(f"{labels_file}: {form}'s table, classes counted from {base}")
+        check_labels(self.labels, len(self), self.names, labels_file, label_offset)
 
     def __len__(self): return len(self.paths)
     def __repr__(self): return f"LabelledImages({self.paths[0].parent}: {len(self)} pictures)"
@@ -766,7 +857,10 @@ def _selftest():
     with tempfile.TemporaryDirectory() as d:
         data.write(d)
         back = [f for split in ("train", "val", "test") for f in Rellis3D(d, split)]
+        Path(d, "labels.csv").write_text("filename,label\n10.png,7\n9.png,0\n")
+        assert read_labels(f"{d}/labels.csv") == [0, 7]
     assert all(torch.equal(a.image, b.image) and torch.equal(a.label, b.label) and a.box == b.box for a, b in zip(back, data, strict=True))
+    for f in data: assert dominant_class(f.label, [LABEL_ID[name] for name in OBJECTS]) == LABEL_ID[OBJECTS[f.target]]
     return f"data: {len(back)} scenes written and read back, equal in every pixel; {collate(back).prompt[0]!r}"
 
 # %% ../nbs/07_data.ipynb #49c05c39

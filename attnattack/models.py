@@ -4,18 +4,22 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'ASSETS', 'MODELS', 'word_tokenizer', 'small_text_encoder', 'small_vae', 'small_unet', 'sd_scheduler',
-           'Diffusion', 'dummy_diffusion', 'register_model', 'default_device', 'load_diffusion', 'encode', 'decode',
-           'Embeddings', 'embed', 'token_positions', 'with_embeddings']
+           'cross_levels', 'middle_cross_level', 'Diffusion', 'freeze', 'dummy_diffusion', 'register_model', 'quiet',
+           'checked_load', 'default_device', 'load_diffusion', 'encode', 'decode', 'Embeddings', 'embed',
+           'token_positions', 'label_positions', 'with_embeddings']
 
 # %% ../nbs/01_models.ipynb #2b8f9889
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
+import re, warnings
 import torch
+import diffusers, transformers
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-from .utils import check_image, generator, one_of
+from .utils import check_image, fill_prompt, generator, hint_at_fault, one_of
 
 # %% ../nbs/01_models.ipynb #f7077a70
 WORDS = ("a an on under trail sky clear cloudy overcast person vehicle barrier log fence rubble building pole "
@@ -71,6 +75,32 @@ def _dummy_sdxl(prediction_type):
     unet = small_unet(text=64, addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 32)
     return StableDiffusionXLPipeline(small_vae(), *encs, tok, tok2, unet, sd_scheduler(prediction_type))
 
+# %% ../nbs/01_models.ipynb #be0205a1
+def _has_cross(block): return any(getattr(m, "is_cross_attention", False) for m in block.modules())
+
+def cross_levels(
+    unet, # UNet2DConditionModel
+) -> dict: # level (1, 2, 4, ...: latent cells along one cell of the map) → "down" or "up", or "mid" if only there
+    "At which levels a U-Net has cross attention"
+    found, level = {}, 1
+    for block in unet.down_blocks:
+        if _has_cross(block): found[level] = "down"
+        if getattr(block, "downsamplers", None): level *= 2
+    if unet.mid_block is not None and _has_cross(unet.mid_block): found.setdefault(level, "mid")
+    for block in unet.up_blocks:
+        if _has_cross(block) and found.get(level, "mid") == "mid": found[level] = "up"
+        if getattr(block, "upsamplers", None): level //= 2
+    return found
+
+def middle_cross_level(
+    unet, # UNet2DConditionModel
+) -> int: # latent cells along one cell of the map
+    "The middle one of the levels with cross attention, among those of the way down and up"
+    levels = cross_levels(unet)
+    usable = sorted(level for level, place in levels.items() if place != "mid")
+    if not usable: raise ValueError(f"unet: {type(unet).__name__} has no cross attention on its way down or up")
+    return min(sorted(levels)[len(levels) // 2], usable[-1])
+
 # %% ../nbs/01_models.ipynb #11bf7e95
 @dataclass(frozen=True)
 class Diffusion:
@@ -95,16 +125,34 @@ class Diffusion:
     @property
     def size(self): return self.unet.config.sample_size * self.factor
     @property
+    def cross_cells(self): return self.factor * middle_cross_level(self.unet)
+    @property
     def is_xl(self): return isinstance(self.pipe, StableDiffusionXLPipeline)
 
 # %% ../nbs/01_models.ipynb #23893407
+def freeze(
+    model, # Diffusion, diffusers pipeline, or torch module
+):
+    "`model` itself, in evaluation mode and without a parameter that wants a gradient, adapters (LoRA) included"
+    pipe = getattr(model, "pipe", model)
+    for part in getattr(pipe, "components", {"": pipe}).values():
+        if isinstance(part, torch.nn.Module): part.eval().requires_grad_(False)
+    return model
+
+def _bound_tokenizers(pipe):
+    "Give a tokenizer that states no greatest length the one that its text encoder can read"
+    for end in ("", "_2"):
+        tokenizer, encoder = getattr(pipe, "tokenizer" + end, None), getattr(pipe, "text_encoder" + end, None)
+        longest = getattr(getattr(encoder, "config", None), "max_position_embeddings", None)
+        if tokenizer is not None and longest: tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
+
 def _freeze(pipe, name, device, dtype):
     "`pipe` as a `Diffusion`: on the device, in the type, in evaluation mode, no parameter with grad"
     one_of(type(pipe), (StableDiffusionPipeline, StableDiffusionXLPipeline), f"{name}: pipeline class")
     pipe.set_progress_bar_config(disable=True)
     pipe = pipe.to(device) if pipe.dtype == dtype else pipe.to(device, dtype)
-    for part in pipe.components.values():
-        if isinstance(part, torch.nn.Module): part.eval().requires_grad_(False)
+    freeze(pipe)
+    _bound_tokenizers(pipe)
     if dtype == torch.float16 and isinstance(pipe, StableDiffusionXLPipeline) and pipe.vae.config.force_upcast: pipe.vae.float()
     return Diffusion(pipe, DDIMScheduler.from_config(pipe.scheduler.config), name)
 
@@ -132,6 +180,84 @@ def register_model(
     "Make a model known by a name"
     MODELS[name] = source
 
+# %% ../nbs/01_models.ipynb #b9647ab2
+@contextmanager
+def quiet():
+    "Keep diffusers and transformers from writing to the terminal: warnings of their loggers, progress bars"
+    libraries = diffusers.utils.logging, transformers.utils.logging
+    before = [(lib, lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
+    for lib in libraries:
+        lib.set_verbosity_error()
+        lib.disable_progress_bar()
+    try: yield
+    finally:
+        for lib, verbosity, bar in before:
+            lib.set_verbosity(verbosity)
+            if bar: lib.enable_progress_bar()
+
+# %% ../nbs/01_models.ipynb #c68d81ea
+def _few(names):
+    "The first names of many, for a message"
+    names = sorted(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+def _check_weights(module, info, where):
+    "An `OSError` if weights of `module` are missing or no numbers; a warning that names those which it does not use"
+    missing = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    if missing: raise OSError(f"{where}: lacks weights of {type(module).__name__}: {_few(missing)}")
+    odd = [n for n, w in module.state_dict().items() if w.is_floating_point() and not w.isfinite().all()]
+    if odd: raise OSError(f"{where}: has weights that are NaN or infinite: {_few(odd)}")
+    unused = [n for n in info["unexpected_keys"] if not n.endswith("position_ids")]
+    if unused: warnings.warn(f"{where}: {type(module).__name__} does not use the weights {_few(unused)}", stacklevel=3)
+
+def _load(cls, where, *args, **kw):
+    "`from_pretrained` without chatter, its errors in one line"
+    try:
+        with quiet(): return cls.from_pretrained(*args, **kw)
+    except Exception as e:
+        raise OSError(f"{where}: cannot be loaded as {cls.__name__} ({' '.join(str(e).split())[:160]})") from None
+
+def _variant(folder):
+    "The variant of a folder's weights, such as fp16, where no others are there; else None"
+    names = [p.name for p in Path(folder).glob("*") if p.suffix in (".safetensors", ".bin")]
+    stems = {re.sub(r"-\d+-of-\d+", "", n.rsplit(".", 1)[0]) for n in names}
+    found = {s.split(".", 1)[1] for s in stems if "." in s}
+    if not found or any("." not in s for s in stems): return None
+    return "fp16" if "fp16" in found else min(found)
+
+def _checked_part(cls, source, **kw):
+    "One network, its weights checked"
+    where = Path(source, kw.get("subfolder") or "")
+    kw.setdefault("variant", _variant(where))
+    module, info = _load(cls, where, source, output_loading_info=True, **kw)
+    _check_weights(module, info, where)
+    return module
+
+def _part_class(entry):
+    "The class of one entry of a pipeline's model_index.json if it is a network of diffusers or transformers"
+    library, name = entry if isinstance(entry, (list, tuple)) and len(entry) == 2 else (None, None)
+    cls = getattr({"diffusers": diffusers, "transformers": transformers}.get(library), str(name), None)
+    return cls if isinstance(cls, type) and issubclass(cls, torch.nn.Module) else None
+
+def _download(cls, name):
+    "The folder of a hub's pipeline; its half-precision weights where it has no others"
+    with quiet(): folder = cls.download(name)
+    if next(Path(folder).rglob("*.safetensors"), None) or next(Path(folder).rglob("*.bin"), None): return folder
+    with quiet(): return cls.download(name, variant="fp16")
+
+def checked_load(
+    cls,        # class of diffusers or transformers: a network's, or a pipeline's
+    source,     # folder, or hub name
+    **kw,       # what `from_pretrained` takes; of a pipeline: also networks to be used in place of its own
+):
+    "`cls.from_pretrained(source)`, which refuses missing weights and such that are no numbers, and names unused ones"
+    if not (isinstance(cls, type) and issubclass(cls, DiffusionPipeline)): return _checked_part(cls, str(source), **kw)
+    folder = str(source) if Path(source).is_dir() else _download(cls, str(source))
+    dtype = {k: kw[k] for k in ("dtype", "torch_dtype") if k in kw}
+    parts = {name: _part_class(entry) for name, entry in cls.load_config(folder).items() if name not in kw}
+    nets = {n: _checked_part(c, folder, subfolder=n, **dtype) for n, c in parts.items() if c is not None}
+    return _load(cls, folder, folder, **nets, **kw)
+
 # %% ../nbs/01_models.ipynb #6baf40b5
 def default_device() -> torch.device:
     "A GPU if there is one, else the CPU"
@@ -139,7 +265,11 @@ def default_device() -> torch.device:
 
 def _pipeline_class(source, name):
     "The class that `model_index.json` names, or an error of one line"
-    try: found = DiffusionPipeline.load_config(str(source)).get("_class_name")
+    if Path(source).is_file():
+        raise ValueError(f"model: {name!r} is a single file, must be a folder in diffusers' format; convert it once, online: "
+                         "StableDiffusionPipeline.from_single_file(file).save_pretrained(folder)")
+    try:
+        with quiet(): found = DiffusionPipeline.load_config(str(source)).get("_class_name")
     except Exception as e:
         known = ", ".join(MODELS)
         raise ValueError(f"model: {name!r} is not one of {known}, nor a folder or hub name of a diffusers pipeline "
@@ -159,7 +289,7 @@ def load_diffusion(
     if callable(source): return source(device=device, dtype=dtype)
     cls = _pipeline_class(source, name)
     extra = {} if cls is StableDiffusionXLPipeline else dict(safety_checker=None, requires_safety_checker=False)
-    return _freeze(cls.from_pretrained(source, torch_dtype=dtype, **extra), str(name), device, dtype)
+    return _freeze(checked_load(cls, source, dtype=dtype, **extra), str(name), device, dtype)
 
 # %% ../nbs/01_models.ipynb #2e5baa2e
 def _wide(dtype): return torch.promote_types(dtype, torch.float32)
@@ -171,6 +301,7 @@ def encode(
 ) -> torch.Tensor:                            # latent, [B, C, H/8, W/8], float32 or wider
     "A picture's latent, scaled as the U-Net wants it; differentiable (Rombach et al., 2022)"
     check_image(x, multiple=model.multiple)
+    hint_at_fault(x, "image", "has no negative value, probably in [0, 1], must lie in [-1, 1] (utils.from_unit)")
     cfg, dist = model.vae.config, model.vae.encode(x.to(model.vae.device, model.vae.dtype)).latent_dist
     z = dist.mode() if generator is None else dist.sample(generator)
     return (z.to(_wide(model.dtype)) - (cfg.shift_factor or 0)) * cfg.scaling_factor
@@ -210,37 +341,61 @@ def _branch(model, text, pooled, size):
 def embed(
     model: Diffusion,
     prompts,                    # a string or several
-    negative: str = "",         # the unconditional branch's prompt
+    negative: str | None = None, # the unconditional branch's prompt; None: the model's own (SDXL: zeros, else the empty prompt)
     size: tuple | None = None,  # (height, width) in pixels: SDXL conditions on it; None is the model's own
 ) -> Embeddings:
     "Prompts as the U-Net reads them"
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     if not prompts: raise ValueError("prompts: the list is empty, must hold at least one prompt")
+    given = None if negative is None else [negative] * len(prompts)
     out = model.pipe.encode_prompt(list(prompts), device=model.device, num_images_per_prompt=1, do_classifier_free_guidance=True,
-                                   negative_prompt=[negative] * len(prompts))
+                                   negative_prompt=given)
     text, null, pooled, null_pooled = out if model.is_xl else (*out, None, None)
     size = size or (model.size, model.size)
     return Embeddings(_branch(model, text, pooled, size), _branch(model, null, null_pooled, size), prompts)
 
 # %% ../nbs/01_models.ipynb #5babd985
+def _pipe_prompt(model, text):
+    "(tokenizer, `text` as the pipeline's `encode_prompt` gives it to the tokenizer)"
+    pipe = getattr(model, "pipe", model)
+    convert = getattr(pipe, "maybe_convert_prompt", None)
+    return pipe.tokenizer, text if convert is None else convert(text, pipe.tokenizer)
+
 def token_positions(
     model: Diffusion,
     prompt: str,
     phrase: str | None = None, # words of the prompt; None: all of the prompt
 ) -> list[int]:                # positions in the encoded prompt (0 is the start token)
     "Where a phrase's tokens stand in the encoded prompt"
-    tok = model.tokenizer
-    ids = tok(prompt, truncation=True, max_length=tok.model_max_length).input_ids
-    part = ids[1:-1] if phrase is None else tok(phrase).input_ids[1:-1]
+    tok, text = _pipe_prompt(model, prompt)
+    ids = tok(text, truncation=True, max_length=tok.model_max_length).input_ids
+    part = ids[1:-1] if phrase is None else tok(_pipe_prompt(model, phrase)[1]).input_ids[1:-1]
     for i in range(1, len(ids) - len(part)):
         if part and ids[i:i+len(part)] == part: return list(range(i, i + len(part)))
     raise ValueError(f"phrase: {phrase!r} is not in the prompt, whose tokens are {tok.convert_ids_to_tokens(ids[1:-1])}")
+
+def label_positions(
+    model: Diffusion,
+    template: str, # the prompt, with a field {label}
+    label: str,    # words to fill in
+    **words,       # of the template's other fields
+) -> list[int]:    # positions in the encoded prompt (0 is the start token)
+    "Where the label's tokens stand: at the place of the first {label} in the template, whatever else looks like it"
+    before, found, after = template.partition("{label}")
+    if not found: raise ValueError(f"prompt: {template!r}, must hold {{label}}")
+    pieces = [_pipe_prompt(model, fill_prompt(t, label=label, **words))[1] for t in (before, found, after)]
+    start, end = len(pieces[0]), len(pieces[0]) + len(pieces[1])
+    tok = _pipe_prompt(model, "")[0]
+    spans = tok("".join(pieces), truncation=True, max_length=tok.model_max_length, return_offsets_mapping=True).offset_mapping
+    places = [i for i, (a, b) in enumerate(spans) if a < b and a < end and b > start]
+    if not places: raise ValueError(f"label: {label!r} leaves no token in the prompt, or is cut off after {tok.model_max_length} tokens")
+    return places
 
 # %% ../nbs/01_models.ipynb #d88060d1
 def with_embeddings(f):
     "Let `f(model, ..., emb=...)` also be called with `prompt=` (and `negative=`) in place of `emb=`"
     @wraps(f)
-    def inner(model, *args, prompt=None, negative="", **kw):
+    def inner(model, *args, prompt=None, negative=None, **kw):
         if prompt is None: return f(model, *args, **kw)
         if "emb" in kw: raise ValueError("emb: was given together with prompt; one of them is enough")
         return f(model, *args, emb=embed(model, prompt, negative), **kw)
@@ -250,10 +405,13 @@ def with_embeddings(f):
 def _selftest():
     "A minimal test of this part"
     model = dummy_diffusion()
-    x = torch.zeros(1, 3, 64, 64)
-    z = encode(model, x, generator(0))
-    assert decode(model, z).shape == x.shape
+    x = torch.rand(1, 3, 64, 64, generator=generator(0)) * 2 - 1
+    z = encode(model, x)
+    theirs = model.vae.encode(x).latent_dist.mode() * model.vae.config.scaling_factor
+    assert torch.equal(z, theirs) and decode(model, z).shape == x.shape
     assert embed(model, "a log").cond["encoder_hidden_states"].shape[1] == model.tokenizer.model_max_length
+    assert label_positions(model, "a photo of {label}", "a") == [4]
+    assert not any(p.requires_grad for p in model.unet.parameters())
     return f"models: dummy encodes {tuple(x.shape)} to {tuple(z.shape)} and decodes it"
 
 # %% ../nbs/01_models.ipynb #f1c684fe
