@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLOCKS', 'KINDS', 'FAMILIES', 'JOINT_PLACES', 'PART', 'Family', 'family_of', 'MapKey', 'map_key', 'read_key', 'Call',
-           'call_arguments', 'read_call', 'row_sums', 'map_part', 'Lengths', 'parts_of']
+           'call_arguments', 'read_call', 'row_sums', 'map_part', 'take_rows', 'few_rows', 'Lengths', 'parts_of']
 
 # %% ../../nbs/dit/00_joint_attention.ipynb #c28b2207
 from dataclasses import dataclass
@@ -128,16 +128,26 @@ def row_sums(call: Call) -> torch.Tensor: # [2, B, heads, queries, 1]
             for p in parts]
     return torch.cat(done, -2)
 
-# %% ../../nbs/dit/00_joint_attention.ipynb #b82198ca
+# %% ../../nbs/dit/00_joint_attention.ipynb #890ba40b
 def map_part(
     call: Call,
     queries, keys,  # slice or list of positions; slice(None): all
 ) -> torch.Tensor:  # [B, heads, queries, keys]
     "The chosen rows and columns of the map of a call"
-    chosen = Call(_take(call.q, queries, -2), call.k, _take(call.mask, queries, -2), call.scale)
-    top, rest = row_sums(chosen)
-    scores = _scores(chosen.q, _take(call.k, keys, -2), _take(chosen.mask, keys, -1))
-    return (scores - top - rest).exp()
+    chosen = take_rows(call, queries)
+    return _columns(chosen, keys, row_sums(chosen))
+
+def take_rows(call: Call, queries) -> Call:
+    "Some of the queries of a call"
+    return Call(_take(call.q, queries, -2), call.k, _take(call.mask, queries, -2), call.scale)
+
+def _columns(call, keys, sums):
+    "The map's chosen columns, from the sums of its rows"
+    return (_scores(call.q, _take(call.k, keys, -2), _take(call.mask, keys, -1)) - sums[0] - sums[1]).exp()
+
+def few_rows(call: Call, keys=slice(None)) -> torch.Tensor: # [B, heads, queries, keys]
+    "The map of a call of few queries: the same, with nothing computed twice"
+    return _columns(call, keys, _row_sums(call.q, call.k, call.mask))
 
 # %% ../../nbs/dit/00_joint_attention.ipynb #cdcfd0a7
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def check_visible(net: torch.nn.Module):
         if backend not in VISIBLE:
             raise ValueError(f"{name}: attention backend {backend!r}, must be one of {', '.join(VISIBLE)}; net.set_attention_backend('native')")
 
-# %% ../../nbs/dit/02_watch.ipynb #495bc429
+# %% ../../nbs/dit/02_watch.ipynb #28434f8a
 def _given(module, args, kwargs, name, signatures={}):
     "An argument of a module's forward, however it was passed"
     if name in kwargs: return kwargs[name]
@@ -119,10 +119,10 @@ _OPENING = threading.Lock()
 
 class Watch(TorchFunctionMode):
     "Sees each call of attention that a model makes, and keeps the maps that are wanted"
-    def __init__(self, net, capture=JointCapture(), see=None):
+    def __init__(self, net, capture=JointCapture(), form=map_part, see=None):
         super().__init__()
         self.net, self.family, self.capture = net, family_of(net), joint_capture(capture)
-        self.found, self.see, self.store = find_joint(net), see or self.keep, Store()
+        self.found, self.form, self.see, self.store = find_joint(net), form, see or self.keep, Store()
         self.hooks, self.running, self.thread, self.inside = [], threading.local(), threading.get_ident(), 0
     def __len__(self): return len(self.found)
 
@@ -193,12 +193,12 @@ class Watch(TorchFunctionMode):
         finally: self.inside -= 1
         name = getattr(self.running, "name", None)
         if func is _SDPA and name is not None:
-            self.see(name, self.running.calls, self.running.lengths, args, kwargs or {})
+            self.see(name, self.running.calls, self.running.lengths, args, kwargs or {}, out)
             self.running.calls += 1
             self.seen[name] = max(self.seen[name], self.running.calls)
         return out
 
-    def keep(self, name, call, lengths, args, kwargs):
+    def keep(self, name, call, lengths, args, kwargs, out):
         "Form the maps that are wanted of a call and store each once"
         given = call_arguments(args, kwargs)
         rows, columns = parts_of(self.family, lengths, given["query"].shape[-2], given["key"].shape[-2], call)
@@ -206,10 +206,10 @@ class Watch(TorchFunctionMode):
         if not wanted: return
         read = read_call(args, kwargs, self.capture.half)
         for key, queries, keys in wanted:
-            a = map_part(read, queries, keys)
+            a = self.form(read, queries, keys)
             self.store.setdefault(key, a)
 
-# %% ../../nbs/dit/02_watch.ipynb #7e4c567a
+# %% ../../nbs/dit/02_watch.ipynb #79fa3340
 def assert_unwatched(net: torch.nn.Module):
     "`AssertionError` with the names if any module is still watched, or a watch of it lies on this thread"
     left = watched_modules(net)
@@ -220,9 +220,10 @@ def assert_unwatched(net: torch.nn.Module):
 def watched(
     net: torch.nn.Module,         # a transformer of FAMILIES, or a U-Net
     capture=JointCapture(),       # which maps to keep; room 03's Capture is taken too
+    form=map_part,                # what the store holds of a call: (Call, queries, keys) → anything; a map
 ):
     "Watch a model's attention for the length of a `with` block; yields the `Watch` with its store"
-    watch = Watch(net, capture)
+    watch = Watch(net, capture, form)
     try:
         yield watch.open()
     finally:
@@ -245,7 +246,7 @@ def select_blocks(
     have = sorted({f"{read_key(n).block} {a.shape[2]} {read_key(n).place}" for n, a in store.items()})
     raise ValueError(f"store: no map with block={block}, places={places}, numbers={numbers}, queries={queries}; it holds {', '.join(have) or 'nothing'}")
 
-# %% ../../nbs/dit/02_watch.ipynb #7c5e75ca
+# %% ../../nbs/dit/02_watch.ipynb #d0730ef1
 def _selftest():
     "A minimal test of this part"
     from attnattack.dit.families import joint_inputs, small_sd3
@@ -255,7 +256,7 @@ def _selftest():
     with watched(net, JointCapture(numbers=(0,))) as h:
         same = torch.equal(net(**inputs)[0], plain)
         maps = dict(h.store)
-        h.see = lambda name, call, lengths, *given: calls.append(read_call(*given))
+        h.see = lambda name, call, lengths, args, kwargs, out: calls.append(read_call(args, kwargs))
         net(**inputs)
     assert_unwatched(net)
     assert same and torch.equal(net(**inputs)[0], plain) and len(calls) == 2

@@ -50,7 +50,7 @@ def published(
     model = PUBLISHED[one_of(name, tuple(PUBLISHED), "name")]
     with torch.device("meta"): return getattr(diffusers, model.cls)(**model.config).eval()
 
-# %% ../../nbs/dit/03_where_and_what_shape.ipynb #cfcf631e
+# %% ../../nbs/dit/03_where_and_what_shape.ipynb #d4e95376
 @dataclass(frozen=True)
 class JointInfo:
     "Where one block of a map arises, and its shape"
@@ -69,7 +69,7 @@ def trace_joint(
 ) -> list:           # of JointInfo, in the order in which the maps arise
     "Where every block of every attention map arises and in what shape; computes no numbers"
     found = []
-    def see(name, call, lengths, args, kwargs):
+    def see(name, call, lengths, args, kwargs, out):
         q, k = (call_arguments(args, kwargs)[n] for n in ("query", "key"))
         rows, columns = parts_of(watch.family, lengths, q.shape[-2], k.shape[-2], call)
         for one, queries in rows.items():
