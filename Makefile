@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ENV := .venv/.installed
 
-.PHONY: help run test benchmark lab docs readme constraints clean
+.PHONY: help run test presets benchmark lab docs readme constraints clean
 .SILENT:
 
 help: ## this list
@@ -14,6 +14,9 @@ run: $(ENV) ## train an adversarial patch through a diffusion model's attention,
 
 test: $(ENV) ## every check and every test
 	$(BIN)/python tools/check.py
+
+presets: $(ENV) ## the presets for real models, with random ones of the same classes: minutes
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_presets.py
 
 benchmark: $(ENV) ## time and memory of the latent attack beside its plain transcription, into outputs/
 	$(BIN)/attnattack run benchmark -f nbs/experiments/params/default.yaml
@@ -27,7 +30,7 @@ docs: $(ENV) ## the notebooks as static pages, into _docs/
 readme: $(ENV) ## README.md from nbs/index.ipynb
 	$(BIN)/python tools/pages.py readme
 
-constraints: $(ENV) ## constraints.txt from the versions in .venv
+constraints: $(ENV) ## constraints.txt from the versions in .venv, resolved for every Python
 	$(BIN)/python tools/constraints.py
 
 clean: ## remove the environment, the pages and caches (not outputs/)

@@ -677,7 +677,8 @@ def natural(
     return [int(t) if i % 2 else t.lower() for i, t in enumerate(re.split("([0-9]+)", name))], name
 
 # %% ../nbs/07_data.ipynb #fcc3c833
-TABLES = {"TransferAttack": ("filename", "label", 0), "NIPS 2017": ("ImageId", "TrueLabel", 1)} # picture, class, first class's number
+TABLES = {"TransferAttack": ("filename", "label", 0), # columns of picture and class, number of the first class
+          "NIPS 2017": ("ImageId", "TrueLabel", 1)}
 
 def label_form(
     path,            # labels file
@@ -690,11 +691,13 @@ def label_form(
         if {picture, label} <= set(columns): return form, base
     if len(columns) == 1: return None, offset
     known = " or ".join(f"{a},{b}" for a, b, _ in TABLES.values())
-    raise ValueError(f"{path} line 1: columns {', '.join(columns)}, must hold {known}, or be one number a line")
+    raise ValueError(f"{path} line 1: columns {', '.join(columns)}, must hold {known}, or one number a line")
 
 def _class_index(text, base, where):
     "A class's number in a file as an index from 0"
-    if not re.fullmatch(r"\s*[+-]?[0-9]{1,9}\s*", text or ""): raise ValueError(f"{where}: {(text or '').strip()!r} must be an integer")
+    text = (text or "").strip()
+    if not re.fullmatch("[+-]?[0-9]{1,9}", text):
+        raise ValueError(f"{where}: {text[:40]!r} must be an integer")
     if int(text) < base:
         hint = "; the file seems to count from 0 (label_offset 0)" if int(text) == 0 else ""
         raise ValueError(f"{where}: class {int(text)} must be at least {base}, the label_offset{hint}")
@@ -713,18 +716,19 @@ def _read_table(path, form):
 
 def read_labels(
     path,            # file of labels: one class number a line, or one of TABLES
-    offset: int = 1, # the number of the first class in a file of numbers alone; a table counts as its form does
+    offset: int = 1, # the number of the first class in a file of numbers alone; a table has its own
     files=None,      # names of the pictures; None: a table's rows in natural order of their pictures
 ) -> list:           # of class indices, from 0
     "Class indices from a labels file"
     form, base = label_form(path, offset)
     if form is None:
-        lines = read_text(path).rstrip().split("\n")
-        return [_class_index(line, base, f"{path} line {i}") for i, line in enumerate(lines, 1) if lines != [""]]
+        lines = read_text(path).rstrip().splitlines()
+        return [_class_index(line, base, f"{path} line {i}") for i, line in enumerate(lines, 1)]
     table = _read_table(path, form)
     names = sorted(table, key=natural) if files is None else [f if f in table else Path(f).stem for f in files]
     missing = [n for n in names if n not in table]
-    if missing: raise ValueError(f"{path}: has no row for {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+    if missing:
+        raise ValueError(f"{path}: has no row for {missing[0]} ({len(missing)} of {len(names)} pictures)")
     return [table[n] for n in names]
 
 # %% ../nbs/07_data.ipynb #fa0a309e
@@ -744,11 +748,15 @@ def _lines_of_names(path, lines):
     "Names of a text file, without numbers or identifiers before them"
     for i, line in enumerate(lines, 1):
         if not line.strip(): raise ValueError(f"{path} line {i}: is empty, must be a name")
-        if re.fullmatch(r"n[0-9]{8}|[0-9]+", line.strip()): raise ValueError(f"{path} line {i}: {line.strip()[:20]!r} is an identifier, must be a name")
+        if re.fullmatch("n[0-9]{8}|[0-9]+", line.strip()):
+            raise ValueError(f"{path} line {i}: {line.strip()[:20]!r} is an identifier, must be a name")
     for form in (SYNSET, NUMBERED):
         found = [re.fullmatch(form, line.strip()) for line in lines]
         if sum(map(bool, found)) * 2 <= len(lines): continue
-        if None in found: raise ValueError(f"{path} line {found.index(None) + 1}: {lines[found.index(None)].strip()[:40]!r} has no number before it as others do")
+        if None in found:
+            i = found.index(None)
+            name = lines[i].strip()[:40]
+            raise ValueError(f"{path} line {i + 1}: {name!r} has no number before it as others do")
         if form is SYNSET: return [m[2] for m in found]
         return {m[1]: m[2].rstrip(",").strip("'\" ") for m in found}
     return list(lines)
@@ -767,20 +775,21 @@ def _in_order(table):
     return [table.get(str(i)) for i in range(len(table))]
 
 def read_names(
-    source, # a list, {"0": name, ...}, or a file: JSON or a Python literal with either, or text with one name a line
+    source, # a list, {"0": name, ...}, or a file: JSON or Python with either, or text with one name a line
 ) -> list:
     "Class names, in the order of the classes"
     names, what = (_load_names(source), source) if isinstance(source, (str, Path)) else (source, "class_names")
+    rule = "must be a list of names, or a table from 0, 1, 2 … to names"
     if isinstance(names, dict):
         names = _in_order(names)
-        if None in names: raise ValueError(f"{what}: has no name for class {names.index(None)}, must be a list of names, or a table from 0, 1, 2 … to names")
+        if None in names: raise ValueError(f"{what}: has no name for class {names.index(None)}, {rule}")
     if not isinstance(names, (list, tuple)) or not names or not all(isinstance(n, str) and n.strip() for n in names):
-        raise ValueError(f"{what}: must be a list of names, or a table from 0, 1, 2 … to names")
+        raise ValueError(f"{what}: {rule}")
     return [n.strip() for n in names]
 
 # %% ../nbs/07_data.ipynb #55d49625
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-OTHERS = (".jfif", ".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".tga", ".dng") # pictures as well, but not read
+OTHERS = (".jfif", ".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".tga", ".dng") # are not read
 
 def find_images(
     folder,
@@ -791,21 +800,21 @@ def find_images(
     files = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural(p.name))
     paths, others = ([p for p in files if p.suffix.lower() in known] for known in (SUFFIXES, OTHERS))
     left = f"{len(others)} not read: {', '.join(p.name for p in others[:3])}" + (", …" if others[3:] else "")
-    read = f"{' '.join(SUFFIXES)}"
-    if not paths: raise ValueError(f"{folder}: holds no picture{f' ({left})' if others else ''}, must hold at least one of {read}")
-    if others: warnings.warn(f"{folder}: {left}; pictures are {read}", stacklevel=2)
-    return paths
+    read = " ".join(SUFFIXES)
+    if paths and others: warnings.warn(f"{folder}: {left}; pictures are {read}", stacklevel=2)
+    if paths: return paths
+    but = f" ({left})" if others else ""
+    raise ValueError(f"{folder}: holds no picture{but}, must hold at least one of {read}")
 
 # %% ../nbs/07_data.ipynb #dc88141d
-IMAGENET_CLASSIFIERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2") # of room 08; also any such folder or hub name
+IMAGENET_CLASSIFIERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2") # of room 08
 
 def _other_set(labels, top, base):
     "What labels that are too large may be instead"
-    if max(labels) - 1 == top and base == 1: return ""
-    if max(labels) - 1 == top: return "; the file seems to count from 1 (label_offset 1)"
-    if top < max(labels) < 1000:
-        return f"; ImageNet's 1000 classes are known to the classifiers {', '.join(IMAGENET_CLASSIFIERS)}, which bring their names"
-    return ""
+    if max(labels) - 1 == top: return "" if base == 1 else "; the file seems to count from 1 (label_offset 1)"
+    if max(labels) >= 1000: return ""
+    known = ", ".join(IMAGENET_CLASSIFIERS)
+    return f"; ImageNet's 1000 classes, and their names, are known to the classifiers {known}"
 
 def check_labels(
     labels,      # class indices, from 0
@@ -820,7 +829,8 @@ def check_labels(
     for i, k in enumerate(labels, 1):
         if k <= top: continue
         where = f"{file} line {i}" if form is None else f"{file}, picture {i}"
-        raise ValueError(f"{where}: class {k + base} has no name, must be from {base} to {top + base}{_other_set(labels, top, base)}")
+        hint = _other_set(labels, top, base)
+        raise ValueError(f"{where}: class {k + base} has no name, must be from {base} to {top + base}{hint}")
 
 # %% ../nbs/07_data.ipynb #0e405909
 class LabelledImages(Dataset):
@@ -834,14 +844,15 @@ class LabelledImages(Dataset):
     ):
         self.paths, self.size = find_images(folder), _size(size)
         self.names = None if class_names is None else read_names(class_names)
-        self.labels = None if labels_file is None else read_labels(labels_file, label_offset, [p.name for p in self.paths])
-        if self.labels is not None: self._check(labels_file, label_offset)
+        self.labels = None if labels_file is None else self._labels(labels_file, label_offset)
 
-    def _check(self, labels_file, label_offset):
-        "Do the labels fit? A table's form and base are said"
-        form, base = label_form(labels_file, label_offset)
-        if form: print(f"{labels_file}: {form}'s table, classes counted from {base}")
-        check_labels(self.labels, len(self), self.names, labels_file, label_offset)
+    def _labels(self, file, offset):
+        "The pictures' classes; a table's form and base are said"
+        form, base = label_form(file, offset)
+        if form: print(f"{file}: {form}'s table, classes counted from {base}")
+        found = read_labels(file, offset, [p.name for p in self.paths])
+        check_labels(found, len(self), self.names, file, offset)
+        return found
 
     def __len__(self): return len(self.paths)
     def __repr__(self): return f"LabelledImages({self.paths[0].parent}: {len(self)} pictures)"
@@ -860,7 +871,8 @@ def _selftest():
         Path(d, "labels.csv").write_text("filename,label\n10.png,7\n9.png,0\n")
         assert read_labels(f"{d}/labels.csv") == [0, 7]
     assert all(torch.equal(a.image, b.image) and torch.equal(a.label, b.label) and a.box == b.box for a, b in zip(back, data, strict=True))
-    for f in data: assert dominant_class(f.label, [LABEL_ID[name] for name in OBJECTS]) == LABEL_ID[OBJECTS[f.target]]
+    ids = [LABEL_ID[name] for name in OBJECTS]
+    assert all(dominant_class(f.label, ids) == ids[f.target] for f in data)
     return f"data: {len(back)} scenes written and read back, equal in every pixel; {collate(back).prompt[0]!r}"
 
 # %% ../nbs/07_data.ipynb #49c05c39

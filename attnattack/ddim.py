@@ -9,6 +9,7 @@ __all__ = ['MODES', 'ddim_timesteps', 'split', 'matrix_conv', 'SmallMaps', 'pred
 # %% ../nbs/02_ddim_reverse.ipynb #4b8dff11
 from contextlib import nullcontext
 from dataclasses import dataclass
+import copy
 import torch, torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
@@ -17,14 +18,20 @@ from .utils import generator, one_of
 
 # %% ../nbs/02_ddim_reverse.ipynb #1df93624
 def ddim_timesteps(
-    scheduler,       # the model's DDIMScheduler
+    scheduler,       # the model's DDIMScheduler; it is left as it is, so that several walks may share it
     steps: int = 20, # N
 ) -> list[int]:      # N training timesteps, lowest first
     "The timesteps of an N-step schedule, from the picture upwards"
     last = scheduler.config.num_train_timesteps
-    if not 1 <= steps <= last: raise ValueError(f"steps: {steps}, must lie in 1 … {last}")
-    scheduler.set_timesteps(steps)
-    return scheduler.timesteps.flip(0).tolist()
+    if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= last:
+        raise ValueError(f"steps: {steps!r}, must be a whole number in 1 … {last}")
+    own = copy.copy(scheduler)
+    own.set_timesteps(steps)
+    timesteps = own.timesteps.flip(0).tolist()
+    if timesteps[-1] >= last:
+        raise ValueError(f"steps: {steps}, must lie in 1 … {last - 1}: with them the schedule reaches timestep {timesteps[-1]}, "
+                         f"the model was trained on 0 … {last - 1}")
+    return timesteps
 
 # %% ../nbs/02_ddim_reverse.ipynb #f9f5bee8
 def split(
@@ -35,10 +42,15 @@ def split(
 ) -> tuple:             # (ẑ₀, ε), each shaped as z
     "The clean latent and the noise that a prediction stands for"
     s, n = a ** .5, (1 - a) ** .5
-    if prediction_type == "epsilon": return (z - n * out) / s, out
-    if prediction_type == "v_prediction": return s * z - n * out, s * out + n * z
     one_of(prediction_type, ("epsilon", "v_prediction", "sample"), "prediction_type")
-    return out, (z - s * out) / n
+    if prediction_type == "v_prediction": return s * z - n * out, s * out + n * z
+    if prediction_type == "sample": return out, (z - s * out) / n if a < 1 else torch.zeros_like(z)
+    if a <= 0: raise ValueError(_only_noise())
+    return (z - n * out) / s, out
+
+def _only_noise(where=""):
+    return (f"prediction_type: 'epsilon' at ᾱ = 0{where}: a latent of noise alone, with its noise predicted, "
+            "says nothing of the picture; walk fewer steps (k), or use a v_prediction model")
 
 # %% ../nbs/02_ddim_reverse.ipynb #009d9583
 def matrix_conv(x, weight, bias=None, stride=(1, 1), padding=(0, 0)) -> torch.Tensor: # [B, O, h, w]
@@ -98,6 +110,9 @@ def ddim_moves(
     most = steps if one_of(mode, MODES, "mode") == "exact" else steps - 1
     if not 1 <= k <= most: raise ValueError(f"k: {k}, must lie in 1 … {most} with {steps} steps in mode {mode}")
     alpha = [scheduler.final_alpha_cumprod, *(a[t] for t in ts)]  # alpha[i + 1] belongs to ts[i]
+    highest = k if mode == "exact" else min(k + 1, steps)
+    if scheduler.config.prediction_type == "epsilon" and alpha[highest] <= 0:
+        raise ValueError(_only_noise(f" (timestep {ts[highest - 1]}, k: {k})"))
     on_grid = [Move(ts[i], alpha[i], alpha[i+1]) for i in range(k)]
     shifted = [Move(ts[i], alpha[i+1], alpha[i+2]) for i in range(min(k, steps - 1))]
     back = lambda i: Move(ts[i], alpha[i+1], alpha[i])
@@ -172,9 +187,14 @@ def _selftest():
     "A minimal test of this part"
     model = dummy_diffusion()
     z, emb = torch.randn(1, 4, 8, 8, generator=generator(0)), embed(model, "a log")
-    with torch.no_grad(): back = ddim_denoise(model, ddim_reverse(model, z, emb, mode="exact"), emb, mode="exact", guidance=0.)
-    assert (back - z).square().mean() < .1 * z.square().mean()
-    return f"ddim: 5 steps up and down change the latent by {(back - z).abs().mean():.4f} on average"
+    for mode in ("z0_as_z1", "exact"):
+        with torch.no_grad():
+            up = ddim_reverse(model, z, emb, mode=mode)
+            back = ddim_denoise(model, up, emb, mode=mode, guidance=0.)
+        moved, off = ((x - z).abs().mean().item() for x in (up, back))
+        assert moved > .1, f"{mode}: the way up does not move the latent"
+        assert off < .02, f"{mode}: the way down is not the way up"
+    return f"ddim: 5 steps up and down change the latent by {off:.4f} on average"
 
 # %% ../nbs/02_ddim_reverse.ipynb #91de8590
 #| eval: false

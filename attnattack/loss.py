@@ -60,7 +60,9 @@ class Weights:
     l2: float = 0.
     def __post_init__(self):
         for f in fields(self):
-            if not (math.isfinite(v := getattr(self, f.name)) and v >= 0): raise ValueError(f"weights.{f.name}: {v}, must be finite and ≥ 0")
+            v = getattr(self, f.name)
+            number = isinstance(v, (int, float)) and not isinstance(v, bool)
+            if not (number and math.isfinite(v) and v >= 0): raise ValueError(f"weights.{f.name}: {v!r}, must be finite and ≥ 0")
 
 # %% ../nbs/06_loss.ipynb #e0c0b61f
 @dataclass(frozen=True)
@@ -88,9 +90,14 @@ def total_loss(
 # %% ../nbs/06_loss.ipynb #540e6b0d
 def _selftest():
     "A minimal test of this part"
-    a = torch.softmax(torch.randn(1, 2, 16, 16), -1)
-    terms = Terms(ce_loss(torch.zeros(1, 8), torch.tensor([3])), self_loss({"l": a}, {"l": a}), cross_loss(a.mean(1), [1]), l2_loss(a, a))
-    assert terms.self_ == 0 and terms.l2 == 0 and abs(float(terms.ce) - math.log(8)) < 1e-6
+    sharp, flat = torch.eye(16)[None, None], torch.full((1, 1, 16, 16), 1 / 16)
+    terms = Terms(ce_loss(torch.zeros(1, 8), torch.tensor([3])), self_loss({"l": flat}, {"l": sharp}),
+                  cross_loss(sharp.mean(1), [1, 2]), l2_loss(torch.ones(3), torch.zeros(3)))
+    want = dict(ce=math.log(8), self=15 / 256, cross=1 / 16 - 1 / 16**2, l2=1.)
+    want["cross"] *= 32 / 31  # unbiased
+    off = max(abs(v - want[name]) for name, v in terms.floats().items())
+    assert off < 1e-6, f"a term is not its closed form: {terms}"
+    assert abs(float(total_loss(terms, Weights(1, 2, 3, 4))) - (-want["ce"] + 2 * want["self"] + 3 * want["cross"] + 4)) < 1e-6
     return f"loss: {terms}"
 
 # %% ../nbs/06_loss.ipynb #022c0f58

@@ -255,6 +255,9 @@ def _selftest():
     out.sum().backward()
     inside = shape_mask("round", 24, 24).expand_as(p) > 0
     assert torch.equal(p.grad != 0, inside), "a patch pixel got no gradient, or one outside the mask did"
+    loud, where = apply_patch(torch.zeros(2, 3, 64, 64), torch.ones(3, 24, 24), EOT(noise=1., brightness=1.), seeded(0))
+    assert loud.abs().max() == 1, "the patched frame left [-1, 1], or was cut elsewhere"
+    assert not loud[(where == 0).expand_as(loud)].any(), "the frame changed beyond the patch"
     return f"patch: all {int(inside[0].sum())} pixels of the mask have a gradient, the masks cover {m.mean():.1%}"
 
 # %% ../nbs/09_patch.ipynb #bccba21e

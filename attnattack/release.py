@@ -6,9 +6,8 @@
 __all__ = ['assert_released', 'release', 'hijacked']
 
 # %% ../nbs/05_release.ipynb #44c4cfca
-from contextlib import contextmanager
 import torch
-from .hijack import Capture, Hijack, hijack, hijacked_modules
+from .hijack import Capture, Hijack, hijacked_modules, plan_hijack
 
 # %% ../nbs/05_release.ipynb #b9edff40
 def assert_released(
@@ -22,34 +21,52 @@ def release(
     h: Hijack, # what `hijack` returned
 ):
     "Put back the objects that were there; the maps in the store are forgotten"
-    if h.how == "forward":
-        for n in h.saved: vars(h.net.get_submodule(n)).pop("forward", None)
-    else: h.net.set_attn_processor({f"{n}.processor": p for n, p in h.saved.items()})
+    if not h.in_place(): return
+    h.put_back()
     h.store.clear()
     assert_released(h.net)
 
 # %% ../nbs/05_release.ipynb #6c28e62f
-@contextmanager
-def hijacked(
-    net: torch.nn.Module,         # the U-Net
-    capture: Capture = Capture(), # which maps to keep
-    how: str = "forward",         # or processor
-):
-    "Hijack for the length of a `with` block; yields the `Hijack` with its store"
-    h = hijack(net, capture, how)
-    try: yield h
-    finally: release(h)
+class hijacked:
+    "Hijack for the length of a `with` block; gives the `Hijack` with its store"
+    h = None
+    def __init__(self,
+        net: torch.nn.Module,         # the U-Net
+        capture: Capture = Capture(), # which maps to keep
+        how: str = "forward",         # or processor
+    ): self.net, self.capture, self.how = net, capture, how
+    def __enter__(self):
+        try:
+            self.h = plan_hijack(self.net, self.capture, self.how)
+            self.h.install()
+            return self.h
+        except BaseException:
+            self.__del__()
+            raise
+    def __exit__(self, *error):
+        release(self.h)
+        self.h = None
+    def __del__(self):
+        "Should an interrupt strike between the block and `__exit__`"
+        if self.h is not None: self.h.put_back()
 
 # %% ../nbs/05_release.ipynb #6513989d
 def _selftest():
     "A minimal test of this part"
     from attnattack.models import dummy_diffusion, embed
     model = dummy_diffusion()
-    z, emb = torch.zeros(1, 4, 8, 8), embed(model, "a log")
+    z, emb = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), embed(model, "a log")
     with torch.no_grad():
         before = model.unet(z, 51, **emb.cond).sample
-        with hijacked(model.unet): model.unet(z, 51, **emb.cond)
-        assert torch.equal(model.unet(z, 51, **emb.cond).sample, before)
+        for how in ("forward", "processor"):
+            with hijacked(model.unet, how=how) as h:
+                model.unet(z, 51, **emb.cond)
+                assert len(h.store) == len(hijacked_modules(model.unet)) == 20
+                try: assert_released(model.unet)
+                except AssertionError: pass
+                else: raise RuntimeError("assert_released does not see a hijack")
+            assert not hijacked_modules(model.unet) and not h.store
+            assert torch.equal(model.unet(z, 51, **emb.cond).sample, before)
     return "release: after the hijack the output is bit-equal to the one before"
 
 # %% ../nbs/05_release.ipynb #98da6b9b

@@ -7,8 +7,9 @@ __all__ = ['thin', 'curves', 'pictures', 'ranked', 'page']
 
 # %% ../nbs/16_view.ipynb #b5ead207
 from pathlib import Path
-import base64, io, json, os, tempfile
-from .runs import PACKAGE, flat, is_url
+from urllib.parse import quote
+import base64, io, json, math, os, tempfile
+from .runs import PACKAGE, flat, is_url, regular_file, write_whole
 from .store import records
 
 # %% ../nbs/16_view.ipynb #93c004e1
@@ -20,15 +21,30 @@ def thin(
     if len(points) <= most: return points
     return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
+def _rows(log, faults):
+    "The lines of a log that are records; a fault is noted for the others"
+    try: lines = regular_file(log).read_bytes().split(b"\n")
+    except OSError: return faults.append(f"{log.name} cannot be read") or []
+    rows, bad = [], []
+    for i, line in enumerate(lines, 1):
+        if not line.strip(): continue
+        try: row = json.loads(line.decode())
+        except (ValueError, RecursionError): row = None
+        good = isinstance(row, dict) and type(row.get("iteration", 0)) in (int, float)
+        rows.append(row) if good else bad.append(i)
+    if bad: faults.append(f"{log.name}: line {bad[0]}{f' and {len(bad) - 1} more' if bad[1:] else ''} is no record")
+    return rows
+
 def curves(
     folder,          # of a run
     most: int = 120, # points of a curve
+    faults=None,     # a list that gets a line for each log with lines that are no records
 ) -> dict:           # "arm/terms.ce" → [[iteration, value], …]
     "The curves in a run's logs"
-    found = {}
+    found, faults = {}, [] if faults is None else faults
     for log in sorted(Path(folder).rglob("log*.jsonl")):
         at = log.parent.relative_to(folder).as_posix()
-        for row in map(json.loads, filter(None, log.read_text("utf-8").splitlines())):
+        for row in _rows(log, faults):
             for k, v in flat(row).items():
                 if k not in ("iteration", "updates"): found.setdefault(k if at == "." else f"{at}/{k}", []).append([row.get("iteration", 0), v])
     return {k: thin(v, most) for k, v in found.items()}
@@ -38,57 +54,84 @@ def pictures(
     folder,           # of a run
     most: int = 4,
     width: int = 420, # pixels
+    faults=None,      # a list that gets a line for each picture that is none
 ) -> dict:            # name → data URL
     "A run's pictures, small enough for a page"
-    from PIL import Image
-    found = sorted(Path(folder).rglob("*.png"), key=lambda p: ("attention" not in p.name, len(p.parts), p.name))[:most]
-    return {p.relative_to(folder).as_posix(): _data_url(Image.open(p).convert("RGB"), width) for p in found}
+    found, shown = sorted(Path(folder).rglob("*.png"), key=lambda p: ("attention" not in p.name, len(p.parts), p.name)), {}
+    for p in found:
+        if len(shown) == most: break
+        url = _data_url(p, width)
+        if url: shown[p.relative_to(folder).as_posix()] = url
+        elif faults is not None: faults.append(f"{p.name} is no picture")
+    return shown
 
-def _data_url(im, width):
-    im.thumbnail((width, 4 * width)); file = io.BytesIO()
-    im.save(file, "WEBP", quality=80)
+def _data_url(path, width):
+    "A PNG file as a small WEBP in a URL; None if it is no PNG"
+    from PIL import Image
+    file = io.BytesIO()
+    try:
+        with Image.open(regular_file(path), formats=["PNG"]) as im: small = im.convert("RGB")
+        small.thumbnail((width, 4 * width))
+        small.save(file, "WEBP", quality=80)
+    except Exception: return None # a broken file makes decoders raise nearly anything
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 # %% ../nbs/16_view.ipynb #32a5832d
+def _number(v): return type(v) in (int, float, bool) and math.isfinite(v)
+
 def ranked(
     runs: list,         # from `records`
     metric: str = "",   # its dotted name; "": the newest are the best
     least: bool = False, # is less better?
 ) -> list:
-    "Runs from the best to the worst; those without the metric last"
+    "Runs from the best to the worst; those without a finite number for the metric last"
     if not metric: return runs
     names = sorted({k for r in runs for k in r["metrics"]})
     if metric not in names: raise ValueError(f"metric: no run has {metric}, there is {', '.join(names[:20]) or 'none'}")
-    return sorted(runs, key=lambda r: (metric not in r["metrics"], r["metrics"].get(metric, 0) * (1 if least else -1)))
+    has = [r for r in runs if _number(r["metrics"].get(metric))]
+    has.sort(key=lambda r: r["metrics"][metric] * (1 if least else -1))
+    return has + [r for r in runs if not _number(r["metrics"].get(metric))]
 
 # %% ../nbs/16_view.ipynb #9b69ecb6
+def _embedded(folder):
+    "A run's curves and pictures, and what of them is broken"
+    faults = []
+    return dict(curves=curves(folder, faults=faults), pictures=pictures(folder, faults=faults)), faults
+
+def _for_page(r, outputs, to, embed):
+    "A run as the page wants it: its link, and in `fault` all that is broken"
+    folder = Path(outputs)/r["folder"]
+    link = f"{outputs}/{quote(r['folder'])}" if is_url(outputs) else quote(os.path.relpath(folder, Path(to).parent))
+    more, faults = _embedded(folder) if r["rank"] < embed and not is_url(outputs) else ({}, [])
+    faults += [f"{k} is {v}" for k, v in r["metrics"].items() if isinstance(v, float) and not math.isfinite(v)]
+    kept = {k: v for k, v in r.items() if k not in ("versions", "dirty")}
+    return kept | more | dict(link=link, fault="; ".join(filter(None, [r.get("fault"), *faults])))
+
 def page(
     outputs,             # folder or URL with runs
     to,                  # the page: a file
     metric: str = "",    # what the best runs are best in; "": the newest
     least: bool = False, # is less better?
     embed: int = 40,     # runs whose curves and pictures are in the page itself
-) -> dict:               # runs, embedded, bytes
-    "Write the page of all runs under a folder"
-    from attnattack.utils import atomic_path
-    runs = ranked(records(outputs), metric, least)
-    for i, r in enumerate(runs):
-        r["rank"] = i
-        r["link"] = f"{outputs}/{r['folder']}" if is_url(outputs) else os.path.relpath(Path(outputs)/r["folder"], Path(to).parent)
-        if i < embed and not is_url(outputs): r |= dict(curves=curves(Path(outputs)/r["folder"]), pictures=pictures(Path(outputs)/r["folder"]))
-    data = dict(runs=[{k: v for k, v in r.items() if k not in ("versions", "dirty")} for r in runs], metric=metric, least=least)
-    text = (PACKAGE/"assets"/"report.html").read_text("utf-8").replace("/*DATA*/null", _json(data))
-    with atomic_path(to) as tmp: tmp.write_text(text, "utf-8")
-    return dict(runs=len(runs), embedded=min(embed, len(runs)), bytes=len(text.encode()))
+) -> dict:               # runs, embedded, faulty, bytes
+    "Write the page of all runs under a folder; nothing is written if there are none"
+    runs = [r | dict(rank=i) for i, r in enumerate(ranked(records(outputs), metric, least))]
+    runs = [_for_page(r, outputs, to, embed) for r in runs]
+    text = (PACKAGE/"assets"/"report.html").read_text("utf-8").replace("/*DATA*/null", _json(dict(runs=runs, metric=metric, least=least)))
+    Path(to).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(to, text)
+    return dict(runs=len(runs), embedded=min(embed, len(runs)), faulty=sum(bool(r["fault"]) for r in runs), bytes=len(text.encode()))
 
 def _json(data):
-    "JSON that may stand in a script: no number that JavaScript does not know, no end of the script"
+    "JSON that may stand in a script of a page: no number that JavaScript does not know, no sign that HTML reads"
     text = json.dumps(_finite(data), separators=(",", ":"), ensure_ascii=False)
-    return text.replace("</", "<\\/").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    signs = {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+    text = text.translate(str.maketrans(signs))
+    return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in text) # half of a pair is no letter
 
 def _finite(v):
     "NaN and infinities as text"
-    if isinstance(v, float) and (v != v or v in (float("inf"), float("-inf"))): return str(v)
+    if isinstance(v, float) and not math.isfinite(v): return str(v)
     return {k: _finite(w) for k, w in v.items()} if isinstance(v, dict) else [_finite(w) for w in v] if isinstance(v, list) else v
 
 # %% ../nbs/16_view.ipynb #8ab70b0e
@@ -99,7 +142,9 @@ def _selftest():
             (Path(tmp)/f"{i}").mkdir()
             (Path(tmp)/f"{i}/manifest.json").write_text(json.dumps(dict(id=str(i), start=str(i), params=dict(a=i), metrics=dict(loss=i))))
         done = page(tmp, f"{tmp}/report.html", "loss", least=True)
-        assert '"id":"0"' in Path(tmp, "report.html").read_text()
+        text = Path(tmp, "report.html").read_text()
+    assert text.index('"id":"0"') < text.index('"id":"1"') and "/*DATA*/" not in text, "the best run is not the first"
+    assert _json("<!--<script>") == '"\\u003c!--\\u003cscript\\u003e"', "text could end the page's script"
     return f"report: {done['runs']} runs on a page of {done['bytes']:,} bytes"
 
 # %% ../nbs/16_view.ipynb #fdb8712f

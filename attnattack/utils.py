@@ -72,7 +72,8 @@ def check_number(
 ):
     "`value` if it is a finite number within the bounds, else a `ValueError` that states the rule"
     bounds = ((">=", at_least), (">", above), ("<=", at_most), ("<", below))
-    rule = ["a whole number" if whole else "a number", *(f"{sign} {b}" for sign, b in bounds if b is not None)]
+    rule = ["a whole number" if whole else "a number"]
+    rule += [f"{sign} {bound}" for sign, bound in bounds if bound is not None]
     good = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
     good = good and (isinstance(value, Integral) or math.isfinite(value))
     good = good and (at_least is None or value >= at_least) and (above is None or value > above)
@@ -90,10 +91,12 @@ def fill_prompt(
     "The prompt with its fields filled in; whatever is no plain, known name is refused"
     if not isinstance(template, str): raise ValueError(f"prompt: {_shown(template)}, must be a string")
     try: pieces = list(Formatter().parse(template))
-    except ValueError as e: raise ValueError(f"prompt: {_shown(template)}, {e}; a brace itself is written twice") from None
+    except ValueError as e:
+        raise ValueError(f"prompt: {_shown(template)}, {e}; a brace itself is written twice") from None
     for _, field, spec, conversion in pieces:
         if field is None: continue
-        if spec or conversion: raise ValueError(f"prompt: field {{{field}}} has a format, must be a name only")
+        if spec or conversion:
+            raise ValueError(f"prompt: field {{{field}}} has a format, must be a name only")
         refuse_unknown([field], words, "prompt: field")
     return "".join(text + (str(words[field]) if field is not None else "") for text, field, _, _ in pieces)
 
@@ -102,9 +105,10 @@ def _check_file(path):
     "An `OSError` of one line unless `path` is a regular file: a pipe or a device would never end"
     try: mode = os.stat(path).st_mode
     except FileNotFoundError: raise FileNotFoundError(f"{path}: no such file") from None
-    except (OSError, ValueError) as e: raise OSError(f"{_shown(str(path))}: cannot be read ({e.__class__.__name__})") from None
-    if not stat.S_ISREG(mode):
-        raise OSError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or a device'}, must be a file")
+    except (OSError, ValueError) as e:
+        raise OSError(f"{_shown(str(path))}: cannot be read ({e.__class__.__name__})") from None
+    if stat.S_ISDIR(mode): raise OSError(f"{path}: is a folder, must be a file")
+    if not stat.S_ISREG(mode): raise OSError(f"{path}: is a pipe or a device, must be a file")
 
 def read_text(
     path, # text file, UTF-8, with or without a mark at its start
@@ -116,7 +120,8 @@ def read_text(
     try: text = raw[start:].decode("utf-8")
     except UnicodeDecodeError as e:
         at = start + e.start
-        raise ValueError(f"{path}: byte {at} (line {raw[:at].count(10) + 1}) is 0x{raw[at]:02x}, must be UTF-8") from None
+        line = raw[:at].count(b"\n") + 1
+        raise ValueError(f"{path}: byte {at} (line {line}) is 0x{raw[at]:02x}, must be UTF-8") from None
     if "\0" in text: raise ValueError(f"{path}: byte {raw.index(0)} is NUL, must be UTF-8 text")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -171,7 +176,10 @@ def channel_order(
     return "RGB" if rgb < bgr else "BGR"
 
 # %% ../nbs/00_utils.ipynb #a0438183
-OUTDOORS = torch.tensor([[-.23, .00, .09, .10], [-.02, .13, .15, .12], [.25, -.13, -.24, -.22]])[None, :, :, None] # RGB in rows
+OUTDOORS = torch.tensor([[-.23, .00, .09, .10],    # red, from the top of the picture to the bottom
+                         [-.02, .13, .15, .12],    # green
+                         [.25, -.13, -.24, -.22]]) # blue
+OUTDOORS = OUTDOORS[None, :, :, None]
 _hinted = set()
 
 def _hint(kind, text):
@@ -187,7 +195,8 @@ def hint_at_fault(
     "Warn, once, if pictures look as if they had the wrong range or blue first"
     if x.requires_grad or len(_hinted) == 2: return
     if looks_unit(x) and x.max() - x.min() > .5: _hint("range", f"{name}: {range_fault}")
-    if channel_order(x, OUTDOORS.to(x.device), .5) == "BGR": _hint("order", f"{name}: looks like BGR, must be RGB (x.flip(1) turns it)")
+    if channel_order(x, OUTDOORS.to(x.device), .5) == "BGR":
+        _hint("order", f"{name}: looks like BGR, must be RGB (x.flip(1) turns it)")
 
 # %% ../nbs/00_utils.ipynb #717fabd1
 def generator(
@@ -231,8 +240,8 @@ def cover(
     k = max(h / im.height, w / im.width)
     scaled = max(w, round(im.width * k)), max(h, round(im.height * k))
     if math.prod(scaled) > MAX_PIXELS:
-        raise ValueError(f"size: {h} x {w} makes {scaled[1]} x {scaled[0]} of {im.height} x {im.width} before the cut, "
-                         f"must be at most {MAX_PIXELS} pixels")
+        raise ValueError(f"size: {h} x {w} makes {scaled[1]} x {scaled[0]} of {im.height} x {im.width} "
+                         f"before the cut, must be at most {MAX_PIXELS} pixels")
     im = im.resize(scaled, resample)
     left, top = (im.width - w) // 2, (im.height - h) // 2
     return im.crop((left, top, left + w, top + h))
@@ -257,7 +266,8 @@ def _decode(path):
     "A picture file's first frame, upright, and not too large"
     Image.init()
     known = [f for f in FORMATS if f in Image.OPEN]
-    with open(path, "rb") as file, Image.open(file, formats=known) as im: # by its name, Pillow scrambles turned TIFF files
+    # not by its name: Pillow 13 maps an uncompressed TIFF file into memory and scrambles it if it is turned
+    with open(path, "rb") as file, Image.open(file, formats=known) as im:
         if im.width * im.height > MAX_PIXELS:
             raise ValueError(f"{im.width} x {im.height} pixels, must be at most {MAX_PIXELS}")
         im.load()

@@ -1,10 +1,13 @@
 "Every check finds the fault that it is there for, and passes a tree without it"
-import base64, functools, shutil, subprocess, threading
+import base64, functools, importlib, shutil, subprocess, sys, threading
+from pathlib import Path
+from types import SimpleNamespace
 
-import nbformat, pytest
+import nbformat, pytest, yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import check, constraints, pages
+from attnattack import store
 
 PNG = base64.b64encode(b"\x89PNG" + bytes(60)).decode()
 SETTINGS = (check.ROOT / "settings.ini").read_text()
@@ -64,6 +67,38 @@ def test_import_upward(tree, line):
 def test_import_of_itself(tree):
     room(tree, "01_high", "high", "import attnattack.high")
     only(check.import_order(tree), "01_high")
+
+LATENT, LAYOUT, TRUNK, COMMAND = "latent/01_attack", "layout/00_boxes", "03_hijack", "90_cli"
+FLOORS = [(LATENT, TRUNK, True), (TRUNK, LATENT, False), (LATENT, LAYOUT, False), (LAYOUT, LATENT, False), (LATENT, "latent/00_walk", True),
+          ("latent/00_walk", LATENT, False), (LATENT, "base/09_files", True), (TRUNK, "base/09_files", True), ("base/09_files", TRUNK, False),
+          ("evaluate/00_pairs", LATENT, True), (LATENT, "evaluate/00_pairs", False), ("runs/00_run", "evaluate/00_pairs", True),
+          ("evaluate/00_pairs", "runs/00_run", False), (COMMAND, "runs/00_run", True), ("runs/00_run", COMMAND, False), ("dit/00_maps", "flux/00_fill", False)]
+
+@pytest.mark.parametrize("high, low, fits", FLOORS)
+def test_floors(high, low, fits): assert check.may_import(low, high) == fits
+
+@pytest.mark.parametrize("line", ["import attnattack.layout.boxes", "from attnattack.layout.boxes import x", "from ..layout.boxes import (x,\n    y)",
+                                  "def f():\n    from attnattack.layout import boxes"])
+def test_wings_do_not_know_each_other(tree, line):
+    room(tree, LAYOUT, "layout.boxes", "x = 1")
+    room(tree, LATENT, "latent.attack", "import attnattack.high", line)
+    only(check.import_order(tree)[:1], LATENT, LAYOUT, "lower floors")
+
+@pytest.mark.parametrize("line", ["from . import attack", "from .attack import x", "from attnattack.latent import attack"])
+def test_import_upward_in_a_folder(tree, line):
+    room(tree, "latent/01_attack", "latent.attack", "x = 1")
+    room(tree, "latent/00_walk", "latent.walk", line)
+    only(check.import_order(tree), "latent/00_walk.ipynb", "latent/01_attack.ipynb", "lower numbers")
+
+def test_rooms_in_folders(tree):
+    room(tree, "latent/00_walk", "latent.walk")
+    write(tree / "nbs/results/00_numbers.ipynb", "1")
+    assert [p.name for p in check.rooms(tree)] == ["00_low.ipynb", "01_high.ipynb", "00_walk.ipynb"]
+    assert "notebook:latent/00_walk" in check.steps(tree)
+    only(check.stale_modules(tree), "attnattack/latent/walk.py: missing", "00_walk.ipynb exports it")
+    (tree / "attnattack/latent").mkdir()
+    for name in "__init__", "walk": (tree / f"attnattack/latent/{name}.py").write_text("")
+    assert check.stale_modules(tree) == []
 
 def test_index_and_experiments_import_anything(tree):
     write(tree / "nbs/index.ipynb", "import attnattack.high")
@@ -162,17 +197,45 @@ def test_dependencies(tree):
     (tree / "constraints.txt").write_text(f"{pin}\ntorchvision==1.0\n")
     only(check.dependencies(tree), "torchvision", "not wanted")
 
-def test_closure_reaches_the_indirect(tree):
-    found = constraints.closure([constraints.Requirement("papermill")])
-    assert {"papermill", "nbclient", "traitlets"} <= set(found) and "torch" not in found
-    assert constraints.pin(found["papermill"]).startswith("papermill==")
+def promise(tree, *dependencies, pythons=("3.10", "3.13")):
+    classifiers = [f"Programming Language :: Python :: {p}" for p in pythons]
+    lines = ["[project]", 'name = "project"', 'version = "1"', f"dependencies = {list(dependencies)}", f"classifiers = {classifiers}"]
+    (tree / "pyproject.toml").write_text("\n".join(lines))
 
-def test_constraints_of_another_python_are_kept(tree):
-    (tree / "pyproject.toml").write_text('[project]\ndependencies = ["nbformat"]')
-    here, other = sorted(constraints.PYTHONS, key=lambda p: not constraints.Marker(p).evaluate())
-    (tree / "constraints.txt").write_text(f"nbformat==1.0 ; {here}\nnbformat==2.0 ; {other}\n")
-    text = constraints.renewed(tree)
-    assert f"nbformat=={nbformat.__version__} ; {here}" in text and f"nbformat==2.0 ; {other}" in text and "nbformat==1.0" not in text
+def test_pins_of_each_python(tree):
+    promise(tree, "numpy")
+    (tree / "constraints.txt").write_text("numpy==2.2.6 ; python_full_version < '3.11'\nnumpy==2.4.6 ; python_full_version >= '3.11'\n")
+    assert constraints.pythons(tree) == ["3.10", "3.13"]
+    assert [constraints.pins(tree, p) for p in constraints.pythons(tree)] == [{"numpy": "2.2.6"}, {"numpy": "2.4.6"}]
+
+def test_pins_that_do_not_go_together_on_another_python(tree):
+    promise(tree, "nbclient")
+    version, = (d.version for d in constraints.metadata.distributions() if d.name == "nbclient")
+    pins = f"nbclient=={version}\nnbformat==1.0 ; python_version < '3.11'\nnbformat=={nbformat.__version__} ; python_version >= '3.11'\n"
+    (tree / "constraints.txt").write_text(pins)
+    assert constraints.conflicts(tree, "3.13") == []
+    only(constraints.conflicts(tree, "3.10"), f"nbclient {version} wants nbformat>=", "1.0 is pinned for Python 3.10")
+
+def pretend_uv(monkeypatch, code, said):
+    "uv that ends with `code`"
+    monkeypatch.setitem(sys.modules, "uv", SimpleNamespace(find_uv_bin=lambda: "uv"))
+    real = subprocess.run
+    done = SimpleNamespace(returncode=code, stderr=said)
+    monkeypatch.setattr(constraints.subprocess, "run", lambda cmd, **kw: done if cmd[0] == "uv" else real(cmd, **kw))
+
+def test_constraints_that_do_not_resolve(tree, monkeypatch, capsys):
+    promise(tree, "nbformat", pythons=["3.12"])
+    (tree / "constraints.txt").write_text(f"nbformat=={nbformat.__version__}\n")
+    pretend_uv(monkeypatch, 0, "")
+    assert check.constraints_resolve(tree) == [] and capsys.readouterr().out == ""
+    pretend_uv(monkeypatch, 1, "No solution found")
+    only(check.constraints_resolve(tree), "Python 3.12: No solution found")
+    pretend_uv(monkeypatch, 2, "no network")
+    assert check.constraints_resolve(tree) == [] and "not asked (no network)" in capsys.readouterr().out
+
+def test_constraints_hold_the_running_versions():
+    pinned, here = constraints.pins(check.ROOT), dict(l.split("==") for l in constraints.installed())
+    assert len({*pinned} & {*here}) > 100 and "torch" in pinned and "+" not in here["torch"]
 
 # ---- what runs something ----
 
@@ -253,6 +316,23 @@ def test_list_names_every_notebook(capsys, tree):
     check.main(["--list"], tree)
     names = capsys.readouterr().out.split()
     assert {"notebook:00_low", "notebook:index", "experiment:try", "selftest"} <= set(names) and "notebook:try" not in names
+
+# ---- self-tests die of a planted fault ----
+
+PLANTED = { # module → what is replaced, by what
+    "runs": ("from_yaml", yaml.safe_load),                                            # 010 is 8
+    "store": ("state_of", lambda folder: store.State(folder, "finished")),            # whatever the folder holds
+    "sweeps": ("_draw", lambda name, spec, r: .5),                                    # every draw is the same
+    "verify": ("_notebook", lambda manifest, given: Path(manifest["notebook"])),      # the manifest chooses what is run
+    "report": ("ranked", lambda runs, metric, least: runs),                           # the best run is any
+    "cli": ("exit_code", lambda e: 1),                                                # wrong usage is a failure
+}
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_self_test_dies_of_a_planted_fault(name, monkeypatch):
+    module = importlib.import_module(f"attnattack.{name}")
+    monkeypatch.setattr(module, *PLANTED[name])
+    with pytest.raises(AssertionError): module._selftest()
 
 # ---- the Makefile ----
 

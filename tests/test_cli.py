@@ -1,10 +1,12 @@
 "The command as a process: exit codes, one line for an error, runs that are killed"
-import json, os, re, signal, subprocess, time
+import json, os, re, shutil, signal, subprocess, sys, time
 
 import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 import check
+from importlib.util import find_spec
+
 from attnattack import cli, runs
 from conftest import start
 
@@ -32,12 +34,12 @@ def test_rooms_are_the_notebooks_in_their_order():
     assert cli.rooms() == [check.module_of(p) for p in check.rooms(check.ROOT)]
 
 def test_every_module_has_its_minimal_test():
-    for name in cli.rooms(): assert "\ndef _selftest()" in (check.ROOT / f"attnattack/{name}.py").read_text(), name
+    for name in cli.rooms(): assert "\ndef _selftest()" in (check.ROOT / f"attnattack/{name.replace('.', '/')}.py").read_text(), name
 
 WRONG = {
-    "no command": ([], "Expected one of"),
-    "unknown command": (["rnu"], "rnu"),
-    "unknown flag": (["run", "tiny.ipynb", "--often"], "--often"),
+    "no command": ([], "command: none, must be one of selftest"),
+    "unknown command": (["rnu"], "command: no rnu, did you mean run?; see attnattack --help"),
+    "unknown flag": (["run", "tiny.ipynb", "--forse"], "--forse; did you mean --force?; see attnattack run --help"),
     "half a parameter": (["run", "tiny.ipynb", "-p", "steps"], "-p"),
     "unknown experiment": (["run", "patch_atack"], "patch_atack"),
     "unknown parameter": (["run", "tiny.ipynb", "-p", "stesp", "3"], "stesp: no such parameter, did you mean steps?"),
@@ -65,6 +67,9 @@ FAILS = {
     "no such notebook": (["run", "no.ipynb"], "no.ipynb: no such notebook"),
     "no such file of parameters": (["run", "tiny.ipynb", "-f", "no.yaml"], "no.yaml: no such file"),
     "a folder for a file": (["run", "tiny.ipynb", "-f", "."], "Is a directory"),
+    "a device for a file of parameters": (["run", "tiny.ipynb", "-f", "/dev/zero"], "/dev/zero: is a pipe or a device, must be a file"),
+    "a device for a sweep": (["sweep", "/dev/zero"], "/dev/zero: is a pipe or a device, must be a file"),
+    "a report of nothing": (["report", "nowhere"], "nowhere: no finished runs there"),
     "a file for a folder": (["run", "tiny.ipynb", "--out", "tiny.ipynb/x"], "tiny.ipynb"),
 }
 
@@ -98,7 +103,7 @@ def test_selftest_passes(capsys):
     upto = cli.rooms()[:3]
     assert cli.main(["selftest", "--upto", upto[-1]]) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
-    assert re.findall(r"^  (\w+) +✓", out, re.M) == upto and out.endswith("3 parts passed\n")
+    assert re.findall(r"^  ([\w.]+) +✓", out, re.M) == upto and out.endswith("3 parts passed\n")
 
 # ---- in processes ----
 
@@ -107,6 +112,65 @@ def test_help_is_quick_to_import(command):
     assert code == 0 and all(name in out for name in cli.COMMANDS)
     loaded = {line.split("|")[-1].strip() for line in err.splitlines()}
     assert "tyro" in loaded and not loaded & {"torch", "diffusers", "transformers", "papermill", "matplotlib"}
+
+HEAVY = {"torch", "diffusers", "transformers", "accelerate", "kornia", "scipy", "papermill", "matplotlib", "distributed"}
+QUICK = [[], ["rnu"], ["--version"], ["run"], ["run", "patch_attack", "-p", "lrr", "1"], ["run", "patch_attack", "-p", "k", "no"], ["sweep", "no.yaml"],
+         ["verify", "nowhere"], ["report", "nowhere"], ["status", "nowhere"], ["scenes", "--out", "x", "--n", "0"], ["layout"], ["semantic", "sample"]]
+if find_spec("attnattack.settings"): QUICK += [["latent", "--foo", "1"], ["latent"], ["evaluate"]]
+
+@pytest.mark.parametrize("args", QUICK, ids=" ".join)
+def test_wrong_usage_is_said_before_anything_heavy_is_loaded(command, args):
+    _, out, err = command(*args, PYTHONPROFILEIMPORTTIME="1")
+    said = [line for line in err.splitlines() if not line.startswith("import time:")]
+    loaded = {line.split("|")[-1].strip() for line in err.splitlines() if line.startswith("import time:")}
+    assert len(said + out.splitlines()) == 1 and "tyro" in loaded and not loaded & HEAVY
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
+@pytest.mark.parametrize("args", [["-c", "from attnattack import cli; cli._any_terminal(); print('\u2713 \u2212 \u2192 \U0001f600')"], ["-m", "attnattack.report"]])
+def test_terminals_that_lack_letters(encoding, args):
+    env = os.environ | dict(PYTHONIOENCODING=encoding, PYTHONPATH=str(check.ROOT))
+    done = subprocess.run([sys.executable, *args], env=env, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"") and done.stdout
+
+def test_a_self_test_on_a_terminal_that_lacks_letters(tmp_path):
+    (tmp_path / "attnattack").mkdir()
+    shutil.copy(check.ROOT / "attnattack/__init__.py", tmp_path / "attnattack")
+    (tmp_path / "attnattack/part.py").write_text("print('2 \u2212 1 \u2192 1')", "utf-8")
+    done = subprocess.run([sys.executable, "-m", "attnattack.part"], cwd=tmp_path, env=os.environ | dict(PYTHONIOENCODING="ascii", PYTHONPATH=""), capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"2 ? 1 ? 1\n", b"")
+
+def test_nothing_on_the_terminal_but_ours(command):
+    args = ["--prompt", "a log", "--box", "log", "0", "0", ".6", ".6", "--model", "dummy", "--steps", "2"]
+    assert command("layout", "--out", "made", *args) == (0, "made/0.png\n", "")
+
+def test_a_run_in_a_pipe_is_plain_lines(command, tiny):
+    code, out, err = command("run", tiny, "-p", "steps", "3")
+    assert code == 0 and [l for l in out.splitlines() if l.startswith("step")] == ["step 0", "step 1", "step 2"]
+    assert "\r" not in out + err and err == ""
+
+@pytest.mark.parametrize("args", ["--help", "experiments"])
+def test_nobody_reads_to_the_end(args):
+    "`| head -1`, with a pipe that is closed before anything is written"
+    read, write = os.pipe()
+    os.close(read)
+    env = os.environ | dict(PYTHONPATH=str(check.ROOT))
+    done = subprocess.run([sys.executable, "-m", "attnattack.cli", args], env=env, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert done.stderr == b"" and done.returncode == 141
+
+def test_a_report_is_a_page_and_no_run(command, tmp_path):
+    for i in range(3):
+        (folder := tmp_path / f"outputs/walk/{i}").mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps(dict(experiment="walk", id=str(i), metrics=dict(loss=i))))
+        (folder / "params.yaml").write_text("a: 1\n")
+    for _ in range(2):
+        code, out, err = command("report", "outputs", PYTHONPROFILEIMPORTTIME="1")
+        loaded = {line.split("|")[-1].strip() for line in err.splitlines()}
+        assert (code, out) == (0, "outputs/report/report.html\n") and not loaded & (HEAVY - {"distributed"})
+        assert '"runs":[' in (page := (tmp_path / "outputs/report/report.html").read_text()) and page.count('"experiment":"walk"') == 3
+    assert names(tmp_path / "outputs/report") == ["report.html"]
+    assert command("status", "outputs")[1] == "3 runs: 3 finished, 0 running, 0 failed, 0 stopped\n"
+    assert command("report", "outputs", "--metric", "los")[0] == 2
 
 def test_usage_error_and_debug(command):
     code, out, err = command("run", "no.ipynb", "--bogus")
@@ -120,7 +184,7 @@ def test_run_is_done_once(command, tiny, tmp_path):
     assert code == 0 and "step 2" in out and out.endswith(f"done: {folder}\n"), err
     assert names(folder) == ["manifest.json", "metrics.json", "params.yaml", "run.ipynb"]
     steps, python, module = json.loads((folder / "metrics.json").read_text())
-    assert (steps, os.path.dirname(module)) == (3, str(runs.PACKAGE)) and os.path.samefile(python, __import__("sys").executable)
+    assert (steps, os.path.dirname(module)) == (3, str(runs.PACKAGE)) and os.path.samefile(python, sys.executable)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert {"id", "start", "end", "seconds", "commit", "dirty", "code", "versions", "device", "dtype", "threads", "seeds", "inputs", "files", "peak_memory"} <= {*manifest}
     code, out, _ = command("run", tiny, "-f", folder / "params.yaml")

@@ -1,9 +1,12 @@
-"""The latent attack on a folder, killed at random moments, interrupted, started twice: the results are those of a run that was left alone."""
-import multiprocessing, os, random, signal, sys, time
+"""The latent attack on a folder, killed at random moments, interrupted, started twice: the results are those of a run that was left alone.
+And its command: wrong settings are answered in a line before anything slow is loaded, and bind no folder; classes are counted as the user counts."""
+import json, multiprocessing, os, random, resource, shutil, signal, subprocess, sys, tempfile, time
+from pathlib import Path
 import pytest
 from attnattack import cli
-from attnattack.data import OffRoad
-from attnattack.latent import LatentConfig, attack_folder, files_of, lock_folder, new_weights, read_records, sha256
+from attnattack.data import OBJECTS, OffRoad
+from attnattack.evaluate import EvaluateConfig, evaluate
+from attnattack.latent import OURS, LatentConfig, attack_folder, files_of, lock_folder, new_weights, read_records, sha256
 from attnattack.utils import save_image
 from attnattack.weights import load_weights
 
@@ -83,3 +86,51 @@ def test_interrupted_command_keeps_what_is_done(folder, whole, tmp_path, sent, c
     done = read_records(tmp_path)
     assert child.exitcode == code and 1 <= len(done) < N
     assert all(r["sha256"] == whole[0][s]["sha256"] for s, r in done.items())
+
+def flags(settings): return [a for k, v in settings.items() for a in (f"--{k}", str(v))]
+
+def maps_of(pid): return [*Path(tempfile.gettempdir()).glob(f"{OURS}{pid}-*")]
+
+def test_maps_of_a_killed_process_are_swept_at_the_next_start(folder, tmp_path):
+    kept = dict(settings(folder, tmp_path), checkpoint_steps=True)
+    child = processes.Process(target=attack, args=(kept | dict(iterations=500),), daemon=True)
+    child.start()
+    waited(lambda: maps_of(child.pid) or child.exitcode is not None)
+    child.kill(); child.join()
+    assert maps_of(child.pid)
+    shutil.rmtree(tmp_path)
+    attack(kept | dict(iterations=1))
+    assert not maps_of(child.pid) and not maps_of(os.getpid())
+
+def test_a_class_counts_alike_in_latent_and_evaluate(folder, tmp_path):
+    given = settings(folder, tmp_path) | dict(weight_mode="uniform", iterations=1, target="3")
+    assert cli.main(["latent", *flags(given)]) == 0
+    assert {(r["target"], r["target_name"]) for r in read_records(tmp_path).values()} == {(2, OBJECTS[2])}
+    told = [evaluate(EvaluateConfig(run=str(tmp_path), target=t, features=(), gallery=False, device="cpu"), show=False)["classifiers"]
+            for t in (None, "3", 3, OBJECTS[2])]
+    assert told[0] == told[1] == told[2] == told[3] and "targeted" in told[0]["attack"]["dummy"]
+    other = evaluate(EvaluateConfig(run=str(tmp_path), target="3", label_offset=0, features=(), gallery=False, device="cpu", out=str(tmp_path/"o")), show=False)
+    assert other["config"]["label_offset"] == 0
+    assert json.loads((tmp_path/"summary.json").read_text())["rates"][2]["n"] == N
+
+def test_a_wrong_setting_binds_no_folder(folder, tmp_path, capsys):
+    given = settings(folder, tmp_path) | dict(weight_mode="uniform", iterations=1)
+    for name, value, said in (("target", "zebra", "target: 'zebra', must be a class's name or its number, 1 … 8"), ("res", "40", "res: 40, must be a multiple of 32"),
+                              ("target", "9", "target: '9', must be"), ("diffusion_steps", "1000", "diffusion_steps: 1000, must be less than 1000")):
+        assert cli.main(["latent", *flags(given | {name: value})]) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path/"config.json").exists()
+    assert cli.main(["latent", *flags(given)]) == 0
+
+WRONG = [["--lr", "-1"], ["--lr", "nan"], ["--mode", "foo"], ["--res"], [], ["--prompt", "{label} {foo}"], ["--prompt", "{label:>1000000000}"],
+         ["--iterations", "-1"], ["--res", "1000000000"], ["--dataset_name", "cub_200_2011"]]
+
+@pytest.mark.parametrize("argv", WRONG, ids=" ".join)
+def test_wrong_settings_cost_less_than_a_second(argv, tmp_path):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    images = ["--images_root", str(tmp_path), "--save_dir", str(tmp_path/"out")] if argv else []
+    done = subprocess.run([sys.executable, "-m", "attnattack", "latent", *argv, *images], capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 2 and done.stderr.startswith("attnattack: ") and done.stderr.count("\n") == 1, done.stderr
+    assert not argv or argv[0].strip("-") in done.stderr
+    assert after.ru_utime - before.ru_utime < 1 and not (tmp_path/"out").exists()

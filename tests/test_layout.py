@@ -3,7 +3,7 @@
     EXPLORER_SHOT=nbs/results/layout_guidance/explorer.png pytest tests/test_layout.py
 
 does it with tiny-sd in place of random weights, and keeps what the browser shows."""
-import json, os, re, shutil, subprocess, sys, time
+import json, os, re, resource, shutil, subprocess, sys, time
 
 import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -137,3 +137,24 @@ def keep(page):
     from PIL import Image
     page.screenshot(path=SHOT)
     Image.open(SHOT).convert("RGB").quantize(160).save(SHOT, optimize=True)
+
+def processor_seconds():
+    "What the processes that have ended took together"
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+MISTAKES = {"phrase: 'horse' is not in the prompt 'a log'": ("-b", "horse", "0", "0", "1", "1"),
+            "box log: (0.5, 0.0, 0.4, 1.0), must have x0 < x1": ("-b", "log", ".5", "0", ".4", "1"),
+            "steps: 0, must be from 1 to 1000": ("--steps", "0"),
+            "cfg: nan, must be": ("--cfg", "nan"),
+            "model: 'tiny' is not one of dummy": ("--model", "tiny"),
+            "is not a folder": ("--out", "taken/new")}
+
+@pytest.mark.parametrize("says", MISTAKES)
+def test_mistakes_of_layout_cost_no_waiting(command, tmp_path, says):
+    (tmp_path / "taken").write_text("")
+    before = processor_seconds()
+    code, out, err = command("layout", "--out", "new", "--prompt", "a log", *MISTAKES[says])
+    assert processor_seconds() - before < 1.5    # 0.3 on a quiet machine; PyTorch alone takes longer than this
+    assert code in (1, 2) and not out and says in err and len(err.strip().splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]

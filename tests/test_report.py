@@ -1,6 +1,7 @@
 "The report's page in a browser: it is opened, and clicked"
 import json, os, random, shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -62,6 +63,21 @@ def test_sort_filter_choose_compare(tab, tmp_path):
         assert tab.locator("#effects circle[fill='#000']").count() == n and tab.locator("#effects circle").count() == 30 + n
     href = tab.locator("#runs tbody a").first.get_attribute("href")
     assert (tmp_path / href).parent.is_dir() and tab.errors == []
+
+def test_text_that_would_end_the_script(tab, tmp_path):
+    nasty = "<!--<script></script> & \u2028 '\""
+    for i in range(2):
+        (folder := tmp_path / "out" / f"{i} #?<b>").mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps(dict(experiment="walk", id=str(i), params=dict(word=f"{nasty}{i}", nasty=i), metrics=dict(loss=i))))
+    (tmp_path / "out/cut").mkdir()
+    (tmp_path / "out/cut/manifest.json").write_text("{")
+    report.page(tmp_path / "out", tmp_path / "report.html", "loss")
+    tab.goto(f"file://{tmp_path}/report.html")
+    assert tab.locator("#count").inner_text() == "3 of 3" and tab.errors == []
+    assert {t.split(chr(0x2028))[0] for t in column(tab, "word")} >= {"<!--<script></script> & "}
+    assert "manifest.json cannot be read" in column(tab, "fault")
+    hrefs = [a.get_attribute("href") for a in tab.locator("#runs tbody a").all()]
+    assert all((tmp_path / unquote(h)).parent.is_dir() for h in hrefs)
 
 def test_five_thousand_runs_in_three_seconds(tab, tmp_path):
     pretend(tmp_path / "out", 5000)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest, torch
 from PIL import Image
 from safetensors.torch import load_file
-from attnattack.semantic import SemanticConfig, SemanticRun, train_all, train_semantic
+from attnattack.semantic import SemanticConfig, SemanticFluxFillPipeline, SemanticRun, dummy_flux_fill, train_all
+from attnattack.semantic import train_semantic
 
 SETTINGS = dict(model="dummy-flux-fill", n=6, n_val=2, panel=32, batch_size=2, accumulate=2, rank=4, lr=1e-2, ema=.9, schedule="cosine", device="cpu", steps=20,
                 val_every=5, checkpoint_every=1)
@@ -74,3 +75,18 @@ def test_command(whole, tmp_path):
     done = command("sample", picture, "--semantic", picture, "--weights", whole[1], "--model", "dummy-flux-fill", "--steps", 2, "--out", "painted.png")
     assert done.returncode == 0, done.stderr[-2000:]
     assert Image.open(tmp_path/"painted.png").size == (32, 32)
+    done = command("sample", picture, "--semantic", picture, "--weights", whole[1], "--model", "no-such-model", "--steps", 0, "--out", "x.png")
+    assert done.returncode != 0 and done.stderr.strip().splitlines()[-1].startswith("attnattack: steps: 0, must be")
+
+def test_training_that_fails_keeps_the_last_good_files(whole, tmp_path):
+    "The command ends with one line at the first value that is not finite; what an earlier step wrote can be loaded"
+    given = SETTINGS | dict(lr="1e30", schedule="constant", accumulate=1, val_every=0)
+    flags = [x for name, value in given.items() for x in ("-p", name, value)]
+    done = subprocess.run([sys.executable, "-m", "attnattack.cli", "semantic", "train", "--out", "run", *map(str, flags)], capture_output=True,
+                          text=True, env=environment(), cwd=tmp_path, timeout=120)
+    assert done.returncode != 0
+    assert "is not finite (lr 1e+30)" in done.stderr.strip().splitlines()[-1]
+    steps = len((tmp_path/"run"/"log.jsonl").read_text().splitlines())
+    assert steps < 5
+    for file in (tmp_path/"run").glob("*.safetensors"): assert all(x.isfinite().all() for x in load_file(file).values())
+    if steps: assert SemanticFluxFillPipeline.from_pipe(dummy_flux_fill()).load_semantic(tmp_path/"run").semantic_module is not None

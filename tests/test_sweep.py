@@ -53,7 +53,7 @@ def test_an_interrupted_sweep_is_resumed(tiny, tmp_path, capsys):
     assert len(finished(tmp_path / "out")) in (1, 2)
     assert cli.main(["sweep", str(file), "--workers", "1", "--out", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("dashboard: http://") and {l.split()[0] for l in lines[1:]} == {"found", "finished"}
+    assert {l.split()[0] for l in lines} == {"found", "finished"} # and no dashboard, which others could read
     assert finished(tmp_path / "out") == [(a, 2 * a) for a in (1, 2, 3)]
 
 def test_what_a_killed_run_leaves_is_cleaned(tiny, tmp_path, capsys):
@@ -67,6 +67,19 @@ def test_what_a_killed_run_leaves_is_cleaned(tiny, tmp_path, capsys):
     runs.run(tiny, out=tmp_path / "out/x")
     assert sorted(p.name for p in (tmp_path / "out/x").iterdir()) == ["manifest.json", "metrics.json", "params.yaml", "run.ipynb"]
 
+# ---- whose orders a sweep takes
+
+STRANGER = "import sys, distributed; c = distributed.Client(sys.argv[1], timeout=2); print(c.run_on_scheduler(lambda: 'ran'))"
+
+def test_a_stranger_gives_no_orders():
+    client = sweeps.connect(workers=1)
+    try:
+        port = client.scheduler.address.split(":")[-1]
+        said = [subprocess.run([sys.executable, "-c", STRANGER, f"{p}://127.0.0.1:{port}"], capture_output=True, text=True) for p in ("tcp", "tls")]
+        assert all(done.returncode and "ran" not in done.stdout for done in said)
+        assert client.run_on_scheduler(lambda: "ran") == "ran"
+    finally: client.cluster.close(); client.close()
+
 # ---- what a sweep says when it cannot start
 
 def test_workers_that_do_not_fit():
@@ -77,7 +90,7 @@ def test_workers_that_do_not_fit():
 
 def test_a_scheduler_that_does_not_answer(tiny, tmp_path, monkeypatch, capsys):
     (file := tmp_path / "sweep.yaml").write_text(f"experiment: {tiny}\n")
-    monkeypatch.setattr(sweeps.connect, "__defaults__", (*sweeps.connect.__defaults__[:-1], .5))
+    monkeypatch.setattr(sweeps.connect, "__defaults__", (*sweeps.connect.__defaults__[:-2], .5, False))
     assert cli.main(["sweep", str(file), "--scheduler", "tcp://127.0.0.1:9"]) == 1
     assert capsys.readouterr().err == "attnattack: scheduler: nothing answers at tcp://127.0.0.1:9 within 0.5 s; `dask scheduler` starts one\n"
 

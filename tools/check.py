@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import metadata
 from pathlib import Path
 
-import nbformat, yaml
+import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
 import constraints, pages
-from pages import notebooks
+from attnattack.runs import build_order, read_yaml
+from pages import is_room, name_of, notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -25,10 +26,10 @@ UNWANTED = {"torchvision", "opencv-python", "opencv-python-headless", "opencv-co
 # ---- the tree ----
 
 def rooms(root):
-    "The numbered notebooks, lowest first"
-    return [p for p in notebooks(root) if p.parent.name == "nbs" and p.name[:2].isdigit()]
+    "The numbered notebooks of nbs/ and its folders, in build order"
+    return [p for p in notebooks(root) if is_room(root, p)]
 
-def experiments(root): return [p for p in notebooks(root) if p.parent.name == "experiments"]
+def experiments(root): return [p for p in notebooks(root) if p.parent == root / "nbs/experiments"]
 
 @functools.lru_cache(maxsize=None)
 def _read(path, mtime): return nbformat.read(path, 4)
@@ -45,29 +46,45 @@ def code(path):
     for c in cells(path): yield ast.parse(TransformerManager().transform_cell(c.source), path.name)   # magics become calls
 
 def imports(path):
-    "Dotted names of all that a notebook imports"
+    "Dotted names of all that a notebook imports; `from a import b` is a.b, which may be a module or a name in one"
+    package = ["attnattack", *(module_of(path) or "").split(".")[:-1]]
     for node in (n for tree in code(path) for n in ast.walk(tree)):
         if isinstance(node, ast.Import): yield from (a.name for a in node.names)
         if isinstance(node, ast.ImportFrom):
-            base = ".".join(filter(None, ["attnattack" if node.level else "", node.module]))
-            yield from ([f"{base}.{a.name}" for a in node.names] if base == "attnattack" else [base])
+            base = package[:len(package) + 1 - node.level] if node.level else []
+            yield from (".".join(filter(None, [*base, node.module, a.name])) for a in node.names)
 
 # ---- checks of the tree as it stands ----
 
+def imported_room(name, home):
+    "The room that a dotted name leads to: the longest beginning of it that is a room's module; None if it leads to none"
+    parts = name.split(".")[1:] if name.startswith("attnattack.") else []
+    return next((home[m] for n in range(len(parts), 0, -1) if (m := ".".join(parts[:n])) in home), None)
+
+def may_import(low, high):
+    "May the room `high` import from `low`? From lower floors, and from lower numbers of its own folder"
+    (low_floor, low_folder, low_name), (high_floor, high_folder, high_name) = build_order(low), build_order(high)
+    return low_name < high_name if low_folder == high_folder else low_floor < high_floor
+
 def import_order(root):
-    "Rooms import from rooms with lower numbers only, and nothing imports an experiment"
+    "Rooms import from lower floors and lower numbers only, and nothing imports an experiment"
     home, faults = {module_of(p): p for p in rooms(root)}, []
     for path in notebooks(root):
-        for name in imports(path):
-            if "experiments" in name.split("."): faults.append(f"{path.name}: imports {name}, an experiment")
-            room = home.get(name.removeprefix("attnattack.")) if name.startswith("attnattack.") else None
-            if room and path in home.values() and room.name >= path.name:
-                faults.append(f"{path.name}: imports {name} of {room.name}, must import from lower numbers only")
+        here = name_of(root, path)
+        for name in dict.fromkeys(imports(path)):
+            room = imported_room(name, home)
+            if room is None and "experiments" in name.split("."): faults.append(f"{path.name}: imports {name}, an experiment")
+            if room is None or not is_room(root, path): continue
+            if not may_import(name_of(root, room), here):
+                rule = "must import from lower numbers only" if room.parent == path.parent else "must import from lower floors only"
+                faults.append(f"{here}.ipynb: imports {name} of {name_of(root, room)}.ipynb, {rule}")
     return faults + [f"{p.name}: exports {module_of(p)}, an experiment must export nothing" for p in experiments(root) if module_of(p)]
 
 def stale_modules(root):
     "Every module has its notebook, every room its module"
-    files = {p.relative_to(root / "attnattack").as_posix() for p in (root / "attnattack").rglob("*.py")} - {"__init__.py", "__main__.py", "_modidx.py"}
+    package = root / "attnattack"
+    made = ("__init__.py", "__main__.py", "_modidx.py")   # not by a room
+    files = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if p.name not in made}
     wanted, faults = {}, []
     for p in rooms(root):
         if module_of(p): wanted[module_of(p).replace(".", "/") + ".py"] = p.name
@@ -123,6 +140,15 @@ def dependencies(root):
     return faults + [f"{n}: {installed[n]} is installed, {v} is pinned" for n, v in sorted(pinned.items())
                      if n in installed and installed[n].split("+")[0] != v]
 
+def constraints_resolve(root):
+    "Within constraints.txt there is a version of everything, for each Python that pyproject.toml promises"
+    faults = [f for python in constraints.pythons(root) for f in constraints.conflicts(root, python)]
+    for python in constraints.pythons(root):
+        try: constraints.resolve(root, python)
+        except constraints.Unresolvable as e: faults.append(f"Python {python}: {e}")
+        except (ImportError, OSError) as e: print(f"    Python {python}: the index was not asked ({e})"[:200], flush=True)
+    return faults
+
 def parameters(path):
     "The names that an experiment's `parameters` cell sets"
     trees = [ast.parse(c.source) for c in cells(path) if "parameters" in c.metadata.get("tags", [])]
@@ -130,14 +156,14 @@ def parameters(path):
 
 def smoke(root):
     file = root / "nbs/experiments/params/smoke.yaml"
-    return (yaml.safe_load(file.read_text()) or {}) if file.exists() else {}
+    return (read_yaml(file) or {}) if file.exists() else {}
 
 def params(root):
     "Parameter files name experiments and parameters that exist, and every experiment has a smoke run"
     found = {p.stem: p for p in experiments(root)}
     faults = [f"smoke.yaml: no entry {name}" for name in found if name not in smoke(root)]
     for file in sorted((root / "nbs/experiments/params").glob("*.yaml")):
-        for name, values in (yaml.safe_load(file.read_text()) or {}).items():
+        for name, values in (read_yaml(file) or {}).items():
             if name not in found: faults.append(f"{file.name}: {name} is no experiment")
             else: faults += [f"{file.name}: {name} has no parameter {k}" for k in sorted(set(values or {}) - parameters(found[name]))]
     return faults
@@ -176,7 +202,7 @@ def experiment(path, root):
     "The experiment runs with its parameters of smoke.yaml, and once more from its manifest: bit-equal"
     with tempfile.TemporaryDirectory() as tmp:
         made = run(BIN / "attnattack", "run", path, "-f", root / "nbs/experiments/params/smoke.yaml", "--out", f"{tmp}/run", cwd=tmp, ATTNATTACK_TESTED="1")[0]
-        return made or run(BIN / "attnattack", "verify", f"{tmp}/run", cwd=tmp)[0]
+        return made or run(BIN / "attnattack", "verify", f"{tmp}/run", "--notebook", path, cwd=tmp)[0]
 
 def selftest(root):
     "Every module's minimal test, in build order"
@@ -192,9 +218,9 @@ def tests(root):
 
 def steps(root):
     "All checks by name, the quick ones first"
-    checks = [import_order, stale_modules, sizes_and_outputs, links, params, dependencies, readme, docs, export_clean, tests, selftest]
+    checks = [import_order, stale_modules, sizes_and_outputs, links, params, dependencies, constraints_resolve, readme, docs, export_clean, tests, selftest]
     found = {f.__name__.replace("_", "-"): f for f in checks}
-    found |= {f"notebook:{p.stem}": functools.partial(notebook, p) for p in notebooks(root) if p not in experiments(root)}
+    found |= {f"notebook:{name_of(root, p)}": functools.partial(notebook, p) for p in notebooks(root) if p not in experiments(root)}
     return found | {f"experiment:{p.stem}": functools.partial(experiment, p) for p in experiments(root)}
 
 def attempt(check, root):

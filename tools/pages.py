@@ -3,6 +3,7 @@ import argparse, logging, posixpath, re, shutil
 from pathlib import Path
 
 import nbformat
+from attnattack.runs import build_order
 from nbconvert import HTMLExporter, MarkdownExporter
 from nbformat.v4 import new_markdown_cell
 
@@ -11,10 +12,27 @@ PICTURES = "README_files"   # beside README.md
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)[^)\s]+(?=\))")   # the target of a relative link
 logging.getLogger("traitlets").setLevel(logging.ERROR)   # nbconvert's note that matplotlib's pictures carry no alternative text
 
+NO_ROOMS = ("experiments", "results")   # folders of nbs/
+
+def name_of(root, path):
+    "A notebook by its place: `03_hijack`, `latent/01_attack`"
+    return path.relative_to(root / "nbs").with_suffix("").as_posix()
+
+def is_room(root, path):
+    "Is this a numbered notebook in nbs/ or in a folder of rooms?"
+    folder, _, name = name_of(root, path).rpartition("/")
+    return folder.split("/")[0] not in NO_ROOMS and name[:2].isdigit()
+
+def _reading_order(root, path):
+    "The index, the rooms as they are built, the rest"
+    place = name_of(root, path)
+    if is_room(root, path): return 1, build_order(place)
+    return (0 if place == "index" else 2), (0, *place.rpartition("/")[::2])
+
 def notebooks(root):
     "Every notebook, in the order of reading"
     found = [p for p in (root / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
-    return sorted(found, key=lambda p: (p.stem != "index", len(p.parts), p.name))
+    return sorted(found, key=lambda p: _reading_order(root, p))
 
 def visible(path):
     "A notebook as a reader sees it: no `#| hide` cells, no `#|` lines"

@@ -12,7 +12,7 @@ from attnattack.attack import load_classifiers
 from attnattack.data import OffRoad
 from attnattack.ddim import ddim_moves, move
 from attnattack.hijack import Capture
-from attnattack.latent import SMALL, LatentConfig, LatentRun, OnDisk, fit_null, invert, latent_attack, prepare, reference_walk, sample_latents
+from attnattack.latent import LatentConfig, LatentRun, OnDisk, fit_null, invert, latent_attack, prepare, reference_walk, sample_latents
 from attnattack.models import Diffusion, decode, embed, load_diffusion, register_model, sd_scheduler, small_text_encoder, word_tokenizer
 from attnattack.utils import atomic_path, give_back, to_unit
 
@@ -73,9 +73,10 @@ def scene(classifier, res, seed=3, i=0):
 
 # ---- the attacks, ready for an iteration ----
 
-def config(size, **changes):
-    "DiffAttack's numbers"
-    return LatentConfig(pretrained_diffusion_path=size, dtype="float32", device="cpu", **changes)
+def config(size, variant="fast", **changes):
+    "DiffAttack's numbers, every self map in the loss as published; of the variant `small maps` only those of at most (res / 16)² queries"
+    self_cells = 16 if variant == "small maps" else None
+    return LatentConfig(pretrained_diffusion_path=size, dtype="float32", device="cpu", self_cells=self_cells, checkpoint_steps=variant == "checkpointed", **changes)
 
 def load(size): return load_diffusion(size, "cpu", torch.float32), load_classifiers("tiny-resnet", "cpu")
 
@@ -97,7 +98,7 @@ def fast_run(model, classifier, c, pictures):
 
 def naive_new(model, classifier, picture, c):
     "The naive attack with the same numbers"
-    return NaiveAttack(model, classifier, *picture, c.diffusion_steps, c.start_step, c.guidance, cross_cells=16 if model.name in SMALL else 32)
+    return NaiveAttack(model, classifier, *picture, c.diffusion_steps, c.start_step, c.guidance, cross_cells=model.cross_cells)
 
 def naive_run(model, classifier, picture, c):
     "The naive attack, ready like `fast_run`"
@@ -133,7 +134,7 @@ def memory(size, variant, res=224, batch=1, start_step=15, iterations=2, seed=3)
     "Peak of an attack beyond what is in memory once the models are loaded, MiB; seconds of its last iteration"
     model, classifier = load(size)
     pictures = [scene(classifier, res, seed, i) for i in range(batch)]
-    c, before = config(size, start_step=start_step, checkpoint_steps=variant == "checkpointed", iterations=iterations + 1), forget_peak()
+    c, before = config(size, variant, start_step=start_step, iterations=iterations + 1), forget_peak()
     if variant == "naive":
         a = naive_run(model, classifier, pictures[0], c)
         with naively(model, a.controller): times = [timed(a.iteration)[1] for _ in range(iterations)]
@@ -237,7 +238,7 @@ def attack(size, res=224, iterations=30, variants=("naive", "fast", "checkpointe
     "Whole attacks of one picture, iteration by iteration in turns: variant → seconds of every piece, terms; the pictures go to the file `save`"
     model, classifier = load(size)
     picture, made, terms = scene(classifier, res, seed, i), {}, {}
-    all = {v: Whole(v, model, classifier, config(size, iterations=iterations, checkpoint_steps=v == "checkpointed"), picture) for v in variants}
+    all = {v: Whole(v, model, classifier, config(size, v, iterations=iterations), picture) for v in variants}
     for turn in zip(*(w.pieces(iterations) for w in all.values())):
         for (v, w), piece in zip(all.items(), turn):
             with reduced(v): out, seconds = timed(piece)

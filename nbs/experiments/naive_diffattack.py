@@ -61,14 +61,14 @@ def null_text(model, latents, prompt, start_step=15, guidance=2.5, lr=.1):
 # ---- the controller: maps appended in the order in which they arise, the loss a side effect ----
 
 class Controller:
-    "Keeps small maps of the prompt's half, compares the attacked picture's self-attention with the reference's"
-    def __init__(self, cells): self.cells, self.layers = cells, 0
+    "Keeps the small cross maps of the prompt's half, compares the attacked picture's self-attention with the reference's: every self map"
+    def __init__(self, cells, self_queries=None):
+        self.cells, self.self_queries, self.layers = cells, self_queries, 0 # self_queries: the most of a self map; None: all, as published
     def reset(self): self.loss, self.steps, self.layer, self.sums, self.now = 0., 0, 0, {}, {}
     def __call__(self, probs, cross, place):
         a = probs[len(probs) // 2:]
-        if a.shape[1] <= self.cells:
-            self.now.setdefault((place, cross), []).append(a)
-            if not cross: self.loss = self.loss + F.mse_loss(*a.chunk(2))
+        if cross and a.shape[1] <= self.cells: self.now.setdefault((place, cross), []).append(a)
+        if not cross and (self.self_queries is None or a.shape[1] <= self.self_queries): self.loss = self.loss + F.mse_loss(*a.chunk(2))
         self.layer += 1
         if self.layer == self.layers: self.between_steps()
     def between_steps(self):
@@ -118,11 +118,12 @@ def soft_mask(a, tokens, size, hard):
 class NaiveAttack:
     "The parts of one attack, each callable alone so that it can be timed"
     def __init__(self, model, classifier, x, y, prompt, steps=20, start_step=15, guidance=2.5, lr=.01, weights=(10., 100., 10_000.), cross_cells=32,
-                 mask=False, hard=False, seed=8888):
+                 mask=False, hard=False, seed=8888, self_cells=None):
         self.__dict__.update(model=model, classifier=classifier, x=x, y=torch.tensor([y]), prompt=prompt, steps=steps, start_step=start_step,
                              guidance=guidance, lr=lr, weights=weights, use_mask=mask, hard=hard, seed=seed)
         self.tokens = list(range(1, len(model.tokenizer(prompt).input_ids) - 1))
         self.cells, self.small = (x.shape[-1] // cross_cells)**2, (x.shape[-1] // 16)**2
+        self.self_queries = self_cells and (x.shape[-1] // self_cells)**2 # None: every self map is compared, as published
     def prepare(self):
         "Inversion and null-text"
         self.processors = dict(self.model.unet.attn_processors)
@@ -134,7 +135,7 @@ class NaiveAttack:
         self.original, self.mask = self.latents[self.start_step - 1], None if self.use_mask else torch.ones(1, 1, *self.x.shape[2:])
         self.z = self.original.clone().requires_grad_()
         self.optimizer, self.text = torch.optim.AdamW([self.z], lr=self.lr), text_of(self.model, self.prompt)
-        register(self.model, controller := Controller(self.small))
+        register(self.model, controller := Controller(self.small, self.self_queries))
         self.controller = controller
     def pictures(self, pair):
         "Both decoded, the attacked one laid over the clean one by the mask"
