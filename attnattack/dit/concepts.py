@@ -11,7 +11,7 @@ import torch
 from .blocks import call_arguments, parts_of, read_call
 from .maps import Watch, _Hook
 
-# %% ../../nbs/dit/06_concepts.ipynb #eb168651
+# %% ../../nbs/dit/06_concepts.ipynb #2a6f4214
 def _as_heads(x, heads): return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 def _projected(attn, x):
@@ -37,7 +37,7 @@ class Concepts:
 
     def open(self):
         "Watch the model"
-        self.watch.open()
+        self.watch.install()
         self.hooks = [self.net.register_forward_pre_hook(_Hook(self._start))]
         for block in self.net.transformer_blocks: self.hooks.append(block.register_forward_pre_hook(_Hook(self._enter), with_kwargs=True))
         return self
@@ -46,7 +46,7 @@ class Concepts:
         "Leave no hook behind; the scores stay"
         for hook in self.hooks: hook.remove()
         self.hooks.clear()
-        self.watch.close()
+        self.watch.put_back()
 
     def _start(self, net, args):
         self.scores.clear()

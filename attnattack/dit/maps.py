@@ -6,8 +6,7 @@
 __all__ = ['VISIBLE', 'JointCapture', 'joint_capture', 'watched_modules', 'find_joint', 'check_visible', 'Watch',
            'assert_unwatched', 'watched', 'select_blocks']
 
-# %% ../../nbs/dit/02_watch.ipynb #104150ae
-from contextlib import contextmanager
+# %% ../../nbs/dit/02_watch.ipynb #09f248da
 from dataclasses import dataclass
 import inspect, threading
 import torch
@@ -15,7 +14,8 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 from .blocks import BLOCKS, JOINT_PLACES, KINDS, Lengths, call_arguments, family_of, map_key, map_part, parts_of, read_call, read_key
-from ..hijack import PLACES, Capture, Store
+from ..hijack import PLACES, Capture, Store, _refuse, refuse_compiled
+from ..release import hijacked
 from ..utils import one_of
 
 # %% ../../nbs/dit/02_watch.ipynb #9841f2fa
@@ -67,7 +67,7 @@ def _wanted(capture, module, call, rows, columns):
             columns_kept = _positions(keys, *chosen["text"]) if other == "text" else keys
             yield str(key), _positions(queries, *chosen[one]), columns_kept
 
-# %% ../../nbs/dit/02_watch.ipynb #7384fe1e
+# %% ../../nbs/dit/02_watch.ipynb #0b994bfc
 _SDPA = F.scaled_dot_product_attention
 
 class _Hook:
@@ -91,17 +91,14 @@ VISIBLE = ("native", "_native_cudnn", "_native_efficient", "_native_flash", "_na
 
 def check_visible(net: torch.nn.Module):
     "An error of one line if the calls of attention could not be seen"
-    if taken := watched_modules(net): raise RuntimeError(f"net: {len(taken)} modules are watched already ({taken[-1]}, …); leave that block first")
-    for name, module in net.named_modules():
-        if type(module).__name__ == "OptimizedModule" or module._compiled_call_impl is not None:
-            raise ValueError(f"net: {name or 'the model'} is compiled, its attention cannot be seen; watch the model before torch.compile")
+    refuse_compiled(net)
     for name, module in find_joint(net).items():
         if not hasattr(module.processor, "_attention_backend"): continue
         backend = AttentionBackendName(module.processor._attention_backend or _AttentionBackendRegistry._active_backend).value
         if backend not in VISIBLE:
             raise ValueError(f"{name}: attention backend {backend!r}, must be one of {', '.join(VISIBLE)}; net.set_attention_backend('native')")
 
-# %% ../../nbs/dit/02_watch.ipynb #28434f8a
+# %% ../../nbs/dit/02_watch.ipynb #a873f957
 def _given(module, args, kwargs, name, signatures={}):
     "An argument of a module's forward, however it was passed"
     if name in kwargs: return kwargs[name]
@@ -115,46 +112,50 @@ def _tokens(x):
     if isinstance(x, (tuple, list)): x = x[0]
     return None if x is None else x.shape[1] if x.ndim == 3 else x.shape[2:].numel()
 
-_OPENING = threading.Lock()
-
 class Watch(TorchFunctionMode):
     "Sees each call of attention that a model makes, and keeps the maps that are wanted"
     def __init__(self, net, capture=JointCapture(), form=map_part, see=None):
         super().__init__()
         self.net, self.family, self.capture = net, family_of(net), joint_capture(capture)
-        self.found, self.form, self.see, self.store = find_joint(net), form, see or self.keep, Store()
-        self.hooks, self.running, self.thread, self.inside = [], threading.local(), threading.get_ident(), 0
-    def __len__(self): return len(self.found)
+        self.modules, self.form, self.see, self.store = find_joint(net), form, see or self.keep, Store()
+        self.hooks, self.running, self.inside = [], threading.local(), 0
+    def __len__(self): return len(self.modules)
 
-    def open(self):
+    def install(self):
         "Put hooks and mode in place"
-        with _OPENING:
-            check_visible(self.net)
-            self._hook()
+        holder = vars(self.net).setdefault("_hijack", self) # one step, which no other thread and no interrupt can split
+        if holder is not self: _refuse(holder.store.owner, list(holder.modules))
+        check_visible(self.net)
+        self._hook()
         _push_mode(self)
         return self
 
     def _hook(self):
         self.hooks += [self.net.register_forward_pre_hook(_Hook(self._begin), with_kwargs=True), self.net.register_forward_hook(_Hook(self._end))]
-        for name, module in self.found.items():
+        for name, module in self.modules.items():
             def enter(module, args, kwargs, name=name): self._enter(name, module, args, kwargs)
             self.hooks += [module.register_forward_pre_hook(_Hook(enter), with_kwargs=True), module.register_forward_hook(_Hook(self._leave))]
 
-    def close(self):
-        "Take them off and forget the maps; does nothing the second time"
-        if self.thread != threading.get_ident(): raise RuntimeError("watch: must be closed by the thread that opened it")
+    def in_place(self):
+        "Is anything of ours still there?"
+        return vars(self.net).get("_hijack") is self or bool(self.hooks) or self._lies_here()
+
+    def put_back(self):
+        "Take hooks and mode off; does nothing the second time"
+        if self.store.owner is not threading.current_thread(): raise RuntimeError("watch: must be left by the thread that entered it")
         for hook in self.hooks: hook.remove()
         self.hooks.clear()
-        self.store.clear()
         above = []
         while self._lies_here():
             if (top := _pop_mode()) is not self: above.append(top)
         for mode in reversed(above): _push_mode(mode)
+        if vars(self.net).get("_hijack") is self: del self.net._hijack
 
     def _lies_here(self): return any(mode is self for mode in _get_current_function_mode_stack())
     def _ours(self):
         "Is this a pass of the thread that opened the watch, or a backward pass that it started?"
-        own = threading.get_ident() == self.thread or isinstance(threading.current_thread(), threading._DummyThread)
+        here = threading.current_thread()
+        own = here is self.store.owner or (isinstance(here, threading._DummyThread) and torch._C._current_graph_task_id() >= 0)
         return self._lies_here() or (own and self.inside > 0)
 
     def _begin(self, net, args, kwargs):
@@ -209,25 +210,21 @@ class Watch(TorchFunctionMode):
             a = self.form(read, queries, keys)
             self.store.setdefault(key, a)
 
-# %% ../../nbs/dit/02_watch.ipynb #79fa3340
+# %% ../../nbs/dit/02_watch.ipynb #2066c2b9
 def assert_unwatched(net: torch.nn.Module):
     "`AssertionError` with the names if any module is still watched, or a watch of it lies on this thread"
     left = watched_modules(net)
     assert not left, f"{len(left)} modules are still watched: {', '.join(left[-3:])}"
     assert not any(isinstance(m, Watch) and m.net is net for m in _get_current_function_mode_stack()), "the mode still lies on this thread"
 
-@contextmanager
-def watched(
-    net: torch.nn.Module,         # a transformer of FAMILIES, or a U-Net
-    capture=JointCapture(),       # which maps to keep; room 03's Capture is taken too
-    form=map_part,                # what the store holds of a call: (Call, queries, keys) → anything; a map
-):
-    "Watch a model's attention for the length of a `with` block; yields the `Watch` with its store"
-    watch = Watch(net, capture, form)
-    try:
-        yield watch.open()
-    finally:
-        watch.close()
+class watched(hijacked):
+    "Watch a model's attention for the length of a `with` block; gives the `Watch` with its store"
+    def __init__(self,
+        net: torch.nn.Module,         # a transformer of FAMILIES, or a U-Net
+        capture=JointCapture(),       # which maps to keep; room 03's Capture is taken too
+        form=map_part,                # what the store holds of a call: (Call, queries, keys) → anything; a map
+    ): self.net, self.capture, self.form = net, capture, form
+    def plan(self): return Watch(self.net, self.capture, self.form)
 
 # %% ../../nbs/dit/02_watch.ipynb #8103b8c6
 def select_blocks(

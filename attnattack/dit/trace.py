@@ -50,7 +50,7 @@ def published(
     model = PUBLISHED[one_of(name, tuple(PUBLISHED), "name")]
     with torch.device("meta"): return getattr(diffusers, model.cls)(**model.config).eval()
 
-# %% ../../nbs/dit/03_where_and_what_shape.ipynb #d4e95376
+# %% ../../nbs/dit/03_where_and_what_shape.ipynb #5e067a03
 @dataclass(frozen=True)
 class JointInfo:
     "Where one block of a map arises, and its shape"
@@ -80,8 +80,8 @@ def trace_joint(
         ghost = type(net).from_config(net.config).eval()
         watch = Watch(ghost, see=see)
         try:
-            with torch.no_grad(): watch.open().net(**joint_inputs(ghost, size, tokens))
-        finally: watch.close()
+            with torch.no_grad(): watch.install().net(**joint_inputs(ghost, size, tokens))
+        finally: watch.put_back()
     return found
 
 # %% ../../nbs/dit/03_where_and_what_shape.ipynb #7d6c9866
