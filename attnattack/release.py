@@ -30,9 +30,10 @@ def release(
 
 # %% ../nbs/05_release.ipynb #6c28e62f
 def _read_elsewhere(net, capture):
-    "Does room 03's arithmetic not fit: a transformer, another kind of `Capture`, processors it does not know but which call the kernel?"
+    "Does room 03's arithmetic not fit, by what the network and `capture` are?"
     layers = {name: m for name, m in net.named_modules() if type(m).__name__ == "Attention"}
     strange = {type(m.processor) for m in layers.values()} - {AttnProcessor, AttnProcessor2_0, MapProcessor}
+    # processors named …2_0 call the kernel, which `dit.maps` can see
     if type(capture) is not Capture or any(cls.__name__.endswith("2_0") for cls in strange): return True
     return hasattr(net, "config") and all(place_of(name) == "other" for name in layers)
 
