@@ -107,7 +107,7 @@ def check_visible(net: torch.nn.Module):
             raise ValueError(f"{name}: attention backend {backend!r}, must be one of {', '.join(VISIBLE)}; "
                              f"net.set_attention_backend('native')")
 
-# %% ../../nbs/dit/02_watch.ipynb #849d09d0
+# %% ../../nbs/dit/02_watch.ipynb #1711b17f
 def _given(module, args, kwargs, name, signatures={}):
     "An argument of a module's forward, however it was passed"
     if name in kwargs: return kwargs[name]
@@ -132,8 +132,7 @@ class Watch(TorchFunctionMode):
 
     def install(self):
         "Put hooks and mode in place"
-        holder = vars(self.net).setdefault("_hijack",
-                                           self) # one step, which no other thread and no interrupt can split
+        holder = vars(self.net).setdefault("_hijack", self) # one step, which nothing can split
         if holder is not self: _refuse(holder.store.owner, list(holder.modules))
         check_visible(self.net)
         self._hook()
@@ -146,7 +145,7 @@ class Watch(TorchFunctionMode):
         for name, module in self.modules.items():
             def enter(module, args, kwargs, name=name): self._enter(name, module, args, kwargs)
             self.hooks += [module.register_forward_pre_hook(_Hook(enter), with_kwargs=True),
-                           module.register_forward_hook(_Hook(self._leave))]
+                           module.register_forward_hook(_Hook(self._leave), always_call=True)]
 
     def in_place(self):
         "Is anything of ours still there?"
