@@ -7,7 +7,7 @@ import nbformat, pytest, yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import check, constraints, pages
-from attnattack import store
+from attnattack.runs import store
 
 PNG = base64.b64encode(b"\x89PNG" + bytes(60)).decode()
 SETTINGS = (check.ROOT / "settings.ini").read_text()
@@ -78,7 +78,7 @@ FLOORS = [(LATENT, TRUNK, True), (TRUNK, LATENT, False), (LATENT, LAYOUT, False)
 def test_floors(high, low, fits): assert check.may_import(low, high) == fits
 
 @pytest.mark.parametrize("line", ["import attnattack.layout.boxes", "from attnattack.layout.boxes import x", "from ..layout.boxes import (x,\n    y)",
-                                  "def f():\n    from attnattack.layout import boxes"])
+                                  "def f():\n    from attnattack.layout import boxes", "from attnattack.layout import draw_box"])
 def test_wings_do_not_know_each_other(tree, line):
     room(tree, LAYOUT, "layout.boxes", "x = 1")
     room(tree, LATENT, "latent.attack", "import attnattack.high", line)

@@ -7,7 +7,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 import check
 from importlib.util import find_spec
 
-from attnattack import cli, runs
+from attnattack import cli
+from attnattack.runs import runner as runs
 from conftest import start
 
 def one_line(err):
@@ -116,7 +117,7 @@ def test_help_is_quick_to_import(command):
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "kornia", "scipy", "papermill", "matplotlib", "distributed"}
 QUICK = [[], ["rnu"], ["--version"], ["run"], ["run", "patch_attack", "-p", "lrr", "1"], ["run", "patch_attack", "-p", "k", "no"], ["sweep", "no.yaml"],
          ["verify", "nowhere"], ["report", "nowhere"], ["status", "nowhere"], ["scenes", "--out", "x", "--n", "0"], ["layout"], ["semantic", "sample"]]
-if find_spec("attnattack.settings"): QUICK += [["latent", "--foo", "1"], ["latent"], ["evaluate"]]
+if find_spec("attnattack.latent.settings"): QUICK += [["latent", "--foo", "1"], ["latent"], ["evaluate"]]
 
 @pytest.mark.parametrize("args", QUICK, ids=" ".join)
 def test_wrong_usage_is_said_before_anything_heavy_is_loaded(command, args):
@@ -126,7 +127,7 @@ def test_wrong_usage_is_said_before_anything_heavy_is_loaded(command, args):
     assert len(said + out.splitlines()) == 1 and "tyro" in loaded and not loaded & HEAVY
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
-@pytest.mark.parametrize("args", [["-c", "from attnattack import cli; cli._any_terminal(); print('\u2713 \u2212 \u2192 \U0001f600')"], ["-m", "attnattack.report"]])
+@pytest.mark.parametrize("args", [["-c", "from attnattack import cli; cli._any_terminal(); print('\u2713 \u2212 \u2192 \U0001f600')"], ["-m", "attnattack.runs.report_page"]])
 def test_terminals_that_lack_letters(encoding, args):
     env = os.environ | dict(PYTHONIOENCODING=encoding, PYTHONPATH=str(check.ROOT))
     done = subprocess.run([sys.executable, *args], env=env, capture_output=True)

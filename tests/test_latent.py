@@ -8,13 +8,13 @@ from attnattack.data import OBJECTS, OffRoad
 from attnattack.evaluate import EvaluateConfig, evaluate
 from attnattack.latent import OURS, LatentConfig, attack_folder, files_of, lock_folder, new_weights, read_records, sha256
 from attnattack.utils import save_image
-from attnattack.weights import load_weights
+from attnattack.latent.weights import load_weights
 
 N = 4
 SETTINGS = dict(pretrained_diffusion_path="dummy", model_name="dummy", device="cpu", res=32, start_step=18, iterations=3, null_iterations=2, null_growth=0,
                 weight_mode="learnable", weight_lr=.01)
 processes = multiprocessing.get_context("forkserver") # children are forked from a process that has imported everything
-processes.set_forkserver_preload(["attnattack.latent", "attnattack.cli"])
+processes.set_forkserver_preload(["attnattack.latent.attack", "attnattack.cli"])
 
 def attack(settings):
     for _ in attack_folder(LatentConfig(**settings)): pass

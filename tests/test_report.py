@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from attnattack import report
+from attnattack.runs import report_page as report
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest, torch
 from PIL import Image
 from safetensors.torch import load_file
-from attnattack.semantic import SemanticConfig, SemanticFluxFillPipeline, SemanticRun, dummy_flux_fill, train_all
-from attnattack.semantic import train_semantic
+from attnattack.flux.semantic import SemanticConfig, SemanticFluxFillPipeline, SemanticRun, dummy_flux_fill, train_all
+from attnattack.flux.semantic import train_semantic
 
 SETTINGS = dict(model="dummy-flux-fill", n=6, n_val=2, panel=32, batch_size=2, accumulate=2, rank=4, lr=1e-2, ema=.9, schedule="cosine", device="cpu", steps=20,
                 val_every=5, checkpoint_every=1)
-CHILD = "import sys, json; from attnattack.semantic import *\nfor r in train_semantic(SemanticConfig(**json.loads(sys.argv[1]))): print(r.step, flush=True)"
+CHILD = "import sys, json; from attnattack.flux.semantic import *\nfor r in train_semantic(SemanticConfig(**json.loads(sys.argv[1]))): print(r.step, flush=True)"
 
 def settings(out, **kw): return SETTINGS | dict(out=str(out), cache=str(out.parent)) | kw
 def finish(out):

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from attnattack import cli, runs, store, sweeps, verify
+from attnattack import cli
+from attnattack.runs import runner as runs, store, sweeps, verification as verify
 from conftest import start
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_a_scheduler_that_does_not_answer(tiny, tmp_path, monkeypatch, capsys):
 
 WRITER = """import sys, time
 from pathlib import Path
-from attnattack import runs
+from attnattack.runs import runner as runs
 me, out = int(sys.argv[1]), Path(sys.argv[2])
 for i in range(50):
     folder = out/f"{me}-{i}"; folder.mkdir(parents=True)

@@ -288,7 +288,7 @@ def _answer(pipe, what, threads, task):
 def alone(what, threads=1, **task):
     "A task's answer, from a new process in which nothing has run but the imports"
     new = multiprocessing.get_context("forkserver")
-    new.set_forkserver_preload(["attnattack.data", "attnattack.latent", "attnattack.layout"]) # what takes its time
+    new.set_forkserver_preload(["attnattack.data", "attnattack.latent.attack", "attnattack.layout.pipeline"]) # what takes its time
     ours, theirs = new.Pipe(duplex=False)
     process = new.Process(target=_answer, args=(theirs, what, threads, task))
     process.start(); theirs.close()
