@@ -9,16 +9,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.overrides import _get_current_function_mode_stack
+from transformers import T5Tokenizer
 
 from attnattack.dit import blocks, concepts, flow, layout, losses, maps, records, trace, words
 from attnattack.dit.blocks import map_part, read_call
 from attnattack.dit.families import SMALL, joint_inputs
 from attnattack.dit.maps import JointCapture, assert_unwatched, watched
 from attnattack.hijack import Capture
-from attnattack.models import word_tokenizer
+from attnattack.models import WORDS, word_tokenizer
 from attnattack.release import hijacked
-from attnattack.semantic import t5_tokenizer
 from attnattack.utils import generator
+
+
+def t5_tokenizer(length):
+    pieces = [("<pad>", 0.), ("</s>", 0.), ("<unk>", 0.), ("▁", -2.), *(("▁" + w, -3.) for w in WORDS)]
+    return T5Tokenizer(vocab=[*pieces, *((chr(i), -9.) for i in range(33, 127))], extra_ids=0, model_max_length=length)
 
 
 def random(*shape, seed=0):

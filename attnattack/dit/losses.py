@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['Unformed', 'unformed', 'map_distance', 'blockwise_self_loss']
 
-# %% ../../nbs/dit/05_blockwise_loss.ipynb #d62315e9
+# %% ../../nbs/dit/05_blockwise_loss.ipynb #eab3ac21
 from dataclasses import dataclass
 import torch
 from torch.utils.checkpoint import checkpoint
-from .blocks import Call, few_rows, map_part, take_rows
+from .blocks import Call, few_rows, map_part, rows_of
 from .maps import JointCapture, watched
 from ..utils import check_number
 
-# %% ../../nbs/dit/05_blockwise_loss.ipynb #0df08441
+# %% ../../nbs/dit/05_blockwise_loss.ipynb #60038395
 @dataclass(frozen=True)
 class Unformed:
     "A block of a map that was not formed: what it is made of"
@@ -21,7 +21,7 @@ class Unformed:
     queries: object # slice or list of positions
     keys: object
     def map(self): return map_part(self.call, self.queries, self.keys)
-    def rows(self): return take_rows(self.call, self.queries)
+    def rows(self): return rows_of(self.call, self.queries)
     @property
     def nbytes(self): return self.call.q.nbytes + self.call.k.nbytes
 
@@ -42,7 +42,7 @@ def unformed(
         run()
         return dict(h.store)
 
-# %% ../../nbs/dit/05_blockwise_loss.ipynb #e05bccba
+# %% ../../nbs/dit/05_blockwise_loss.ipynb #68a3c199
 def _difference(call, ref, keys, ref_keys):
     "Σ (A − A_ref)² of the rows of two calls"
     with torch.no_grad(): target = few_rows(ref, ref_keys)
@@ -63,7 +63,7 @@ def map_distance(
     count = max(1, part * call.q.shape[-2] // (call.q[..., 0].numel() * call.k.shape[-2]))
     pieces = [slice(i, i + count) for i in range(0, call.q.shape[-2], count)]
     if len(pieces) == 1: return _difference(call, other, a.keys, ref.keys) / numbers
-    total = sum(checkpoint(_difference, take_rows(call, p), take_rows(other, p), a.keys, ref.keys,
+    total = sum(checkpoint(_difference, rows_of(call, p), rows_of(other, p), a.keys, ref.keys,
                            use_reentrant=False, preserve_rng_state=False)
                 for p in pieces)
     return total / numbers

@@ -6,20 +6,20 @@
 __all__ = ['VISIBLE', 'JointCapture', 'joint_capture', 'watched_modules', 'find_joint', 'check_visible', 'Watch',
            'assert_unwatched', 'watched', 'select_blocks']
 
-# %% ../../nbs/dit/02_watch.ipynb #3df23017
+# %% ../../nbs/dit/02_watch.ipynb #d92fec22
 from dataclasses import dataclass
 import inspect, threading
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
-from .blocks import BLOCKS, JOINT_PLACES, KINDS, Lengths, call_arguments, family_of
+from .blocks import BLOCKS, JOINT_PLACES, BLOCK_OF, Lengths, call_arguments, family_of
 from .blocks import map_key, map_part, parts_of, read_call, read_key
 from ..hijack import PLACES, Capture, Store, _refuse, refuse_compiled
 from ..release import hijacked
 from ..utils import one_of
 
-# %% ../../nbs/dit/02_watch.ipynb #20df4349
+# %% ../../nbs/dit/02_watch.ipynb #075551d9
 @dataclass(frozen=True)
 class JointCapture:
     "Which blocks of which maps to keep"
@@ -48,7 +48,7 @@ def joint_capture(
     "Room 03's `Capture` in this room's words"
     if isinstance(capture, JointCapture): return capture
     places = JOINT_PLACES if capture.places == PLACES else capture.places
-    blocks = tuple(KINDS[kind] for kind in capture.kinds)
+    blocks = tuple(BLOCK_OF[kind] for kind in capture.kinds)
     return JointCapture(blocks, places, max_queries=capture.max_queries, half=capture.half,
                         names=capture.names)
 
@@ -243,7 +243,7 @@ class watched(hijacked):
     ): self.net, self.capture, self.form = net, capture, form
     def plan(self): return Watch(self.net, self.capture, self.form)
 
-# %% ../../nbs/dit/02_watch.ipynb #87dac883
+# %% ../../nbs/dit/02_watch.ipynb #2436b11b
 def select_blocks(
     store: dict,                   # name → map, [B, heads, queries, keys]
     block: str | None = None,      # of BLOCKS, or room 03's words self and cross
@@ -252,7 +252,7 @@ def select_blocks(
     queries: int | None = None,    # exactly so many
 ) -> dict:                         # those of the maps
     "The maps of one block, place, number and size"
-    block = KINDS.get(block, block)
+    block = BLOCK_OF.get(block, block)
     def fits(key, a):
         return all(want is None or have in want for want,
                    have in (((block,) if block else None, key.block), (places, key.place),
