@@ -153,10 +153,11 @@ class Watch(TorchFunctionMode):
 
     def put_back(self):
         "Take hooks and mode off; does nothing the second time"
-        if self.store.owner is not threading.current_thread():
-            raise RuntimeError("watch: must be left by the thread that entered it")
         for hook in self.hooks: hook.remove()
         self.hooks.clear()
+        if self.store.owner is not threading.current_thread(): # the mode lies out of reach, and sees nothing now
+            vars(self.net).pop("_hijack", None)
+            raise RuntimeError("watch: must be left by the thread that entered it")
         above = []
         while self._lies_here():
             if (top := _pop_mode()) is not self: above.append(top)
