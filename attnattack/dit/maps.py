@@ -107,7 +107,7 @@ def check_visible(net: torch.nn.Module):
             raise ValueError(f"{name}: attention backend {backend!r}, must be one of {', '.join(VISIBLE)}; "
                              f"net.set_attention_backend('native')")
 
-# %% ../../nbs/dit/02_watch.ipynb #1711b17f
+# %% ../../nbs/dit/02_watch.ipynb #2d79e751
 def _given(module, args, kwargs, name, signatures={}):
     "An argument of a module's forward, however it was passed"
     if name in kwargs: return kwargs[name]
