@@ -246,6 +246,14 @@ class LabelledImages(Dataset):
         prompt = "" if target is None or self.names is None else self.names[target]
         return Frame(from_pil(picture)[0], target=target, prompt=prompt, name=self.paths[i].name)
 
+# %% ../nbs/07_data.ipynb #7e996502
+def __getattr__(name):
+    "Names of the painted world, which stand in `attnattack.scenes`"
+    import attnattack.scenes as scenes
+    if name not in scenes.__all__:
+        raise AttributeError(f"module 'attnattack.data' has no attribute {name!r}")
+    return getattr(scenes, name)
+
 # %% ../nbs/07_data.ipynb #1194f6c1
 def _selftest():
     "A minimal test of this part"

