@@ -93,7 +93,7 @@ def read_processor(
     resample = "bicubic" if config.get("resample", 2) in (1, 3) else "bilinear"
     return Preprocess(size, mean, std, resample, first, fit)
 
-# %% ../../nbs/base/11_preprocess.ipynb #1c41f699
+# %% ../../nbs/base/11_preprocess.ipynb #97f727a3
 def _selftest():
     "A minimal test of this part"
     prep = Preprocess((8, 8), (.2,) * 3, (.5,) * 3, first=8)
@@ -102,7 +102,8 @@ def _selftest():
     assert torch.allclose(prep(x), (small - .2) / .5, atol=1e-6), "mean or deviation are forgotten"
     config = dict(size=8, image_mean=[.2] * 3, image_std=[.5] * 3, do_center_crop=True, crop_size=8)
     read = read_processor(config, "published")
-    assert read.size == (8, 8) and torch.equal(read.resize(x), _middle(_resize(x, (8, 16), "bilinear"), (8, 8)))
+    wide = F.interpolate(x, (8, 16), mode="bilinear", antialias=True, align_corners=False)
+    assert read.size == (8, 8) and torch.equal(read.resize(x), wide[..., 4:12]), "the middle is not cut out"
     return f"preprocess: {tuple(x.shape[2:])} to {tuple(prep(x).shape[2:])}, scaled by mean and deviation"
 
 # %% ../../nbs/base/11_preprocess.ipynb #d5b65016
