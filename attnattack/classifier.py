@@ -94,6 +94,7 @@ def _number_of_name(classifier, name):
         known = f"one of {', '.join(classifier.classes)}"
     raise ValueError(f"class: {name!r} is not {known}")
 
+# %% ../nbs/08_classifier.ipynb #e58de288
 def _class_number(classifier, y):
     "The number of one class"
     if isinstance(y, str):
@@ -149,6 +150,7 @@ def _class_names(config, name):
         raise OSError(f"{name}: its id2label has no name for class {missing[0]} of {k}")
     return [names[i] for i in range(k)]
 
+# %% ../nbs/08_classifier.ipynb #d9a9091c
 def _from_transformers(source, name, device, dtype):
     "A folder or hub name that AutoModelForImageClassification reads"
     try:
@@ -206,6 +208,7 @@ def classifier_names() -> list: # of strings
     "The names that `load_classifier` knows, for help texts"
     return list(CLASSIFIERS)
 
+# %% ../nbs/08_classifier.ipynb #6227a2bd
 def what_instead(
     name: str, # of a classifier or a data set
 ):             # a sentence, or None if the name is none of DiffAttack's
@@ -218,6 +221,7 @@ def what_instead(
             return (f"DiffAttack's {name!r} is not built in, use the folder or hub name of a classifier "
                     "trained on that set, with a labels file, and class names if its own are not words")
 
+# %% ../nbs/08_classifier.ipynb #e2d155e5
 def label_note(
     classifier, # the one that is attacked
 ) -> str:       # a sentence for those who gave no labels
@@ -245,6 +249,7 @@ def _check_name(name):
     raise ValueError(f"classifier: {name!r} is not one of {known}, nor a folder, "
                      "nor a hub name (owner/model)")
 
+# %% ../nbs/08_classifier.ipynb #74c78801
 def load_classifier(
     name: str,                 # a registered name, or a folder or hub name that transformers reads
     device=None,               # None: a GPU if there is one

@@ -50,6 +50,7 @@ def _stack(values, name):
         raise ValueError(f"{name}: shapes {shapes} in one batch, must be equal: give the data set a size")
     return torch.stack(values)
 
+# %% ../nbs/07_data.ipynb #2f1b6c79
 def collate(
     frames: list, # of Frame
 ) -> Frame:       # image [B, 3, H, W], label [B, H, W], target [B], box [B, 4], prompt and name lists
@@ -110,6 +111,7 @@ def _open_label(path, size):
     check_ids(np.asarray(label), path)
     return label
 
+# %% ../nbs/07_data.ipynb #6b308927
 def _size(size):
     "None, or (height, width)"
     if size is None:
@@ -123,6 +125,7 @@ def _fit(picture, size, resample=Image.Resampling.LANCZOS):
     "A picture covering `size`, or as it is"
     return picture if size is None else cover(picture, size, resample)
 
+# %% ../nbs/07_data.ipynb #8b8eedce
 def read_frame(
     image,            # picture file
     label=None,       # its label image, or None
@@ -189,6 +192,7 @@ def _most(ids, among, what):
         raise ValueError(f"label: {what} holds only ids {ids.tolist()}, must hold one of {sorted(among)}")
     return max(found, key=found.get)
 
+# %% ../nbs/07_data.ipynb #7766947d
 def dominant_class(
     label,       # label map, [H, W]
     among=None,  # ids that count; None: all but void and sky
@@ -197,6 +201,7 @@ def dominant_class(
     among = set(RELLIS_LABELS) - {0, 7} if among is None else set(among)
     return _most(torch.as_tensor(label), among, "the frame")
 
+# %% ../nbs/07_data.ipynb #1346168a
 def under(
     label,       # label map, [H, W]
     mask,        # where the patch is, [H, W], bool or in [0, 1]

@@ -41,6 +41,7 @@ def _only_noise(where=""):
     return (f"prediction_type: 'epsilon' at ᾱ = 0{where}: a latent of noise alone, with its noise predicted, "
             "says nothing of the picture; walk fewer steps (k), or use a v_prediction model")
 
+# %% ../nbs/02_ddim_reverse.ipynb #566eec0a
 def clean_and_noise(
     out: torch.Tensor,  # the model's output for z
     z: torch.Tensor,    # latent at noise level a
@@ -67,6 +68,7 @@ def _unet(model, z, t, arguments):
     with faster:
         return model.unet(z.to(model.dtype), t, **arguments).sample.to(z.dtype)
 
+# %% ../nbs/02_ddim_reverse.ipynb #0831d503
 def predict_noise(
     model: Diffusion,
     z: torch.Tensor,       # latent, [B, C, h, w]
@@ -100,6 +102,7 @@ def _check_walk(steps, k, mode):
     if not 1 <= k <= most:
         raise ValueError(f"k: {k}, must lie in 1 … {most} with {steps} steps in mode {mode}")
 
+# %% ../nbs/02_ddim_reverse.ipynb #1c279063
 def ddim_steps(
     scheduler,              # the model's DDIMScheduler
     steps: int = 20,        # N
@@ -137,6 +140,7 @@ def ddim_step(
     a_to = step.a_to.to(z)
     return a_to ** .5 * clean + (1 - a_to) ** .5 * noise
 
+# %% ../nbs/02_ddim_reverse.ipynb #d007b087
 move = ddim_step  # until the other wings follow
 
 def walk(
@@ -162,6 +166,7 @@ def _last(latents):
         pass
     return z
 
+# %% ../nbs/02_ddim_reverse.ipynb #760d006c
 @with_embeddings
 def ddim_reverse(
     model: Diffusion,
@@ -179,6 +184,7 @@ def ddim_reverse(
     with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
         return _last(walk(model, z, up, emb, guidance, checkpoint_steps))
 
+# %% ../nbs/02_ddim_reverse.ipynb #65def7ed
 @with_embeddings
 def ddim_denoise(
     model: Diffusion,

@@ -33,6 +33,7 @@ def sd_scheduler(prediction_type="epsilon") -> DDIMScheduler:
         prediction_type=prediction_type,
     )
 
+# %% ../nbs/01_models.ipynb #905dd6c5
 def _dummy_sd(prediction_type):
     "Stable Diffusion's parts, small"
     tokenizer = word_tokenizer()
@@ -40,6 +41,7 @@ def _dummy_sd(prediction_type):
     schedule = sd_scheduler(prediction_type)
     return StableDiffusionPipeline(vae, encoder, tokenizer, unet, schedule, None, None, None, False)
 
+# %% ../nbs/01_models.ipynb #16fbdfb1
 def _dummy_sdxl(prediction_type):
     "SDXL's parts, small: two text encoders, and a U-Net that is told the picture's size"
     tokenizer, tokenizer_2 = word_tokenizer(), word_tokenizer()
@@ -112,6 +114,7 @@ def _bound_tokenizers(pipe):
         if tokenizer is not None and longest:
             tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
 
+# %% ../nbs/01_models.ipynb #aabc5d7e
 def _freeze(pipe, name, device, dtype):
     "`pipe` as a `Diffusion`: on the device, in the type, in evaluation mode, no parameter with grad"
     one_of(type(pipe), (StableDiffusionPipeline, StableDiffusionXLPipeline), f"{name}: pipeline class")
@@ -125,6 +128,7 @@ def _freeze(pipe, name, device, dtype):
         pipe.vae.float() # SDXL's VAE overflows in float16
     return Diffusion(pipe, DDIMScheduler.from_config(pipe.scheduler.config), name)
 
+# %% ../nbs/01_models.ipynb #7b7b5b70
 def dummy_diffusion(
     prediction_type: str = "epsilon", # or v_prediction, sample
     xl: bool = False,                 # SDXL's architecture: two text encoders, size and crop conditioning
@@ -176,6 +180,7 @@ def _pipeline_class(source, name):
     classes = {c.__name__: c for c in (StableDiffusionPipeline, StableDiffusionXLPipeline)}
     return classes[one_of(found, tuple(classes), f"model {name!r}: pipeline class")]
 
+# %% ../nbs/01_models.ipynb #b7d367ed
 def load_diffusion(
     name: str,    # a registered name, a folder in diffusers' format, or a hub name (SD 1.x, 2.x, SDXL)
     device=None,  # None: a GPU if there is one
@@ -197,6 +202,7 @@ def _wide(dtype):
     "float32, or `dtype` if it is wider"
     return torch.promote_types(dtype, torch.float32)
 
+# %% ../nbs/01_models.ipynb #b3aaaced
 def encode(
     model: Diffusion,
     x: torch.Tensor,                          # picture, [B, 3, H, W], [-1, 1]
@@ -212,6 +218,7 @@ def encode(
     z = posterior.mode() if generator is None else posterior.sample(generator)
     return (z.to(_wide(model.dtype)) - (vae.config.shift_factor or 0)) * vae.config.scaling_factor
 
+# %% ../nbs/01_models.ipynb #a8602218
 def decode(
     model: Diffusion,
     z: torch.Tensor, # latent, [B, C, h, w]
@@ -228,6 +235,7 @@ def _joined(first, second):
         return _joined(one, two) if isinstance(one, dict) else torch.cat([one, two])
     return {key: join(first[key], second[key]) for key in first}
 
+# %% ../nbs/01_models.ipynb #27e6e0cc
 @dataclass(frozen=True)
 class Embeddings:
     "What the U-Net reads: keyword arguments for the prompt (`cond`) and for the empty prompt (`uncond`)"
@@ -259,6 +267,7 @@ def _branch(text, pooled, size):
     added = {"text_embeds": pooled, "time_ids": ids.expand(len(text), -1)}
     return {"encoder_hidden_states": text, "added_cond_kwargs": added}
 
+# %% ../nbs/01_models.ipynb #b46c0ffa
 @torch.no_grad()
 def embed(
     model: Diffusion,
@@ -289,6 +298,7 @@ def _pipe_prompt(model, text):
     with quiet():
         return pipe.tokenizer, text if convert is None else convert(text, pipe.tokenizer)
 
+# %% ../nbs/01_models.ipynb #65c9f0ef
 def token_positions(
     model: Diffusion,
     prompt: str,

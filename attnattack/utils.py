@@ -46,6 +46,7 @@ def _shape_fault(x):
         return f"has shape {tuple(x.shape)}: it is empty"
     return None
 
+# %% ../nbs/00_utils.ipynb #a8710a5a
 def _value_fault(x, strict):
     "What is wrong with the numbers, or None"
     finite = torch.isfinite(x)
@@ -56,6 +57,7 @@ def _value_fault(x, strict):
         return f"spans [{low:.3g}, {high:.3g}], must lie in [-1, 1]"
     return None
 
+# %% ../nbs/00_utils.ipynb #1d26ec31
 def check_image(
     x: torch.Tensor,     # picture, [B, 3, H, W], float, RGB, [-1, 1]
     name: str = "image", # the argument's name, for the message
@@ -85,6 +87,7 @@ def _cells(x):
     cells = torch.nn.functional.adaptive_avg_pool2d(x.detach().float(), 4).mean(0).flatten(1)
     return cells - cells.mean(0, keepdim=True)
 
+# %% ../nbs/00_utils.ipynb #45c77cf5
 def channel_order(
     x: torch.Tensor,         # picture to be judged, [B, 3, H, W]
     reference: torch.Tensor, # picture of the same kind, known to be RGB, [B, 3, H, W]
@@ -112,6 +115,7 @@ def _hint(kind, text):
         warnings.warn(text, stacklevel=4)
     _hinted.add(kind)
 
+# %% ../nbs/00_utils.ipynb #e32055a3
 def hint_at_fault(
     x: torch.Tensor,    # pictures, [B, 3, H, W], [-1, 1]
     name: str,          # the argument's name, for the message
@@ -144,6 +148,7 @@ def from_pil(
     pixels = torch.from_numpy(np.array(on_black(picture).convert("RGB")))
     return from_unit(pixels.permute(2, 0, 1)[None].float() / 255)
 
+# %% ../nbs/00_utils.ipynb #baa4c687
 def load_image(
     path,                             # picture file that Pillow reads
     size: tuple | int | None = None,  # (height, width) to cover; None keeps the file's size
@@ -165,6 +170,7 @@ def to_pil(
     levels = (to_unit(x).clamp(0, 1) * 255).round().byte()
     return Image.fromarray(levels[0].numpy() if len(levels) == 1 else levels.permute(1, 2, 0).numpy())
 
+# %% ../nbs/00_utils.ipynb #f9e5d963
 def save_image(
     x: torch.Tensor, # one picture, [3, H, W] or [1, 3, H, W], [-1, 1]
     path,            # .png keeps every value, .jpg does not

@@ -52,12 +52,14 @@ def short_text(
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
 
+# %% ../../nbs/base/06_checks.ipynb #67fb1bb5
 def _is_number(value, whole):
     "Is this a finite number of the wanted kind? A truth value is none"
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         return False
     return isinstance(value, Integral) or math.isfinite(value)
 
+# %% ../../nbs/base/06_checks.ipynb #6c1f046c
 def check_number(
     name: str,            # the argument's name, for the message
     value,                # what was given
@@ -95,6 +97,7 @@ def _fields_of(template):
             raise ValueError(f"prompt: field {{{field}}} has a format, must be a name only")
     return [(text, field) for text, field, *_ in pieces]
 
+# %% ../../nbs/base/06_checks.ipynb #39370826
 def fill_prompt(
     template: str, # a prompt with fields such as {label}; {{ and }} are braces
     **words,       # field → its words

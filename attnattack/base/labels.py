@@ -78,6 +78,7 @@ def _class_index(text, base, where):
         raise ValueError(f"{where}: class {number} must be at least {base}, the label_offset{hint}")
     return number - base
 
+# %% ../../nbs/base/07_labels.ipynb #18c1ab84
 def _read_table(path, form):
     "{picture: class index} of a table"
     picture, label, base = TABLES[form]
@@ -90,6 +91,7 @@ def _read_table(path, form):
         found[row[picture]] = _class_index(row[label], base, where)
     return found
 
+# %% ../../nbs/base/07_labels.ipynb #ae7bb4cc
 def read_labels(
     path,            # file of labels: one class number a line, or one of TABLES
     offset: int = 1, # the number of the first class in a file of numbers alone; a table has its own
@@ -135,6 +137,7 @@ def _check_name_lines(path, lines):
         if re.fullmatch("n[0-9]{8}|[0-9]+", line.strip()):
             raise ValueError(f"{path} line {i}: {line.strip()[:20]!r} is an identifier, must be a name")
 
+# %% ../../nbs/base/07_labels.ipynb #a6758cd9
 def _lines_of_names(path, lines):
     "Names of a text file, without numbers or identifiers before them"
     _check_name_lines(path, lines)
@@ -151,6 +154,7 @@ def _lines_of_names(path, lines):
         return {m[1]: m[2].rstrip(",").strip("'\" ") for m in found}
     return list(lines)
 
+# %% ../../nbs/base/07_labels.ipynb #a30b8ad7
 def _load_names(path):
     "What a file of names holds"
     text = read_text(path).rstrip()
@@ -169,6 +173,7 @@ def _in_order(table):
     names = {str(number): name_of(value) for number, value in table.items()}
     return [names.get(str(i)) for i in range(len(names))]
 
+# %% ../../nbs/base/07_labels.ipynb #127dabd3
 def read_names(
     source, # a list, {"0": name, ...}, or a file: JSON or Python with either, or text with one name a line
 ) -> list:
@@ -206,6 +211,7 @@ def _other_set(labels, top, base):
     known = ", ".join(IMAGENET_CLASSIFIERS)
     return f"; ImageNet's 1000 classes, and their names, are known to the classifiers {known}"
 
+# %% ../../nbs/base/07_labels.ipynb #73ea9104
 def check_labels(
     labels,      # class indices, from 0
     n: int,      # pictures

@@ -37,6 +37,7 @@ def _first_names(names):
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
+# %% ../../nbs/base/08_loading.ipynb #748ff187
 def _check_weights(module, info, where):
     "An `OSError` if weights are missing or no numbers; a warning about those that are not used"
     missing = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
@@ -61,6 +62,7 @@ def _load(cls, where, *args, **options):
         reason = " ".join(str(error).split())[:160]
         raise OSError(f"{where}: cannot be loaded as {cls.__name__} ({reason})") from None
 
+# %% ../../nbs/base/08_loading.ipynb #11b2f093
 def _variant(folder):
     "The variant of a folder's weights, such as fp16, where no others are there; else None"
     names = [p.name for p in Path(folder).glob("*") if p.suffix in (".safetensors", ".bin")]
@@ -70,6 +72,7 @@ def _variant(folder):
         return None
     return "fp16" if "fp16" in found else min(found)
 
+# %% ../../nbs/base/08_loading.ipynb #97bad90c
 def _checked_part(cls, source, **options):
     "One network, its weights checked"
     where = Path(source, options.get("subfolder") or "")
@@ -86,6 +89,7 @@ def _part_class(entry):
     cls = getattr(found, str(name), None)
     return cls if isinstance(cls, type) and issubclass(cls, torch.nn.Module) else None
 
+# %% ../../nbs/base/08_loading.ipynb #97f6712f
 def _download(cls, name):
     "The folder of a hub's pipeline; its half-precision weights where it has no others"
     with quiet():
@@ -95,6 +99,7 @@ def _download(cls, name):
     with quiet():
         return cls.download(name, variant="fp16")
 
+# %% ../../nbs/base/08_loading.ipynb #a7850bd6
 def checked_load(
     cls,        # class of diffusers or transformers: a network's, or a pipeline's
     source,     # folder, or hub name

@@ -23,6 +23,7 @@ def _merges_of(words):
         merges += [("".join([word[0], *ends[:i]]), end) for i, end in enumerate(ends)]
     return list(dict.fromkeys(merges))
 
+# %% ../../nbs/base/10_networks.ipynb #39bc8d51
 def word_tokenizer(
     words=WORDS,      # words that shall be one token each; all other text is split into pieces
     length: int = 24, # tokens of a prompt, start and end included
@@ -52,6 +53,7 @@ def small_text_encoder(tokenizer, width=32, layers=1, cls=CLIPTextModel):
     )
     return cls(config)
 
+# %% ../../nbs/base/10_networks.ipynb #94037274
 def small_vae(channels=(8, 8, 8, 8), latent=4, groups=4, **options) -> AutoencoderKL:
     "An AutoencoderKL that shrinks each side by 2 ** (len(channels) - 1)"
     return AutoencoderKL(
@@ -64,6 +66,7 @@ def small_vae(channels=(8, 8, 8, 8), latent=4, groups=4, **options) -> Autoencod
         **options,
     )
 
+# %% ../../nbs/base/10_networks.ipynb #4452ab12
 def small_unet(
     channels=(16, 32, 32), latent=4, text=32, heads=2, groups=8, size=8, **options,
 ) -> UNet2DConditionModel:
@@ -87,6 +90,7 @@ def _has_cross(block):
     "Does a block of a U-Net hold cross attention?"
     return any(getattr(module, "is_cross_attention", False) for module in block.modules())
 
+# %% ../../nbs/base/10_networks.ipynb #29cc425c
 def cross_levels(
     unet, # UNet2DConditionModel
 ) -> dict: # level (latent cells along a cell of the map: 1, 2, 4, …) → "down", "up", or "mid" if only there
@@ -106,6 +110,7 @@ def cross_levels(
             level //= 2
     return found
 
+# %% ../../nbs/base/10_networks.ipynb #266fb192
 def middle_cross_level(
     unet, # UNet2DConditionModel
 ) -> int: # latent cells along one cell of the map

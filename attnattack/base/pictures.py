@@ -38,6 +38,7 @@ def _decode(path):
         picture.load()
         return ImageOps.exif_transpose(picture)
 
+# %% ../../nbs/base/09_pictures.ipynb #e2aebc61
 def open_image(
     path,                # picture file of one of FORMATS, 8 bits a channel
 ) -> Image.Image:        # decoded whole, upright, in the file's own mode; what was transparent is black

@@ -66,6 +66,7 @@ def _fills(rgb, name, celsius):
     colour = tuple(int(255*min(max(v, 0), 1)) for v in rgb)
     return colour, LABEL_ID[name], int(min(max(grey, 0), 255))
 
+# %% ../../nbs/scenes/00_canvas.ipynb #73bb17e6
 class Canvas:
     "Colour, label and temperature planes that every shape is painted on at once, in fractions of the frame"
     def __init__(self,
@@ -126,6 +127,7 @@ def texture_tiles() -> np.ndarray:
             tile += amount * np.asarray(Image.fromarray(grid).resize((256, 256), Image.BICUBIC))
     return tiles
 
+# %% ../../nbs/scenes/00_canvas.ipynb #4cca7467
 def texture(rng, size):
     "One tile at a random offset, repeated if the frame is larger: [size, size]"
     tile = np.roll(texture_tiles()[rng.integers(6)], rng.integers(0, 256, 2), (0, 1))

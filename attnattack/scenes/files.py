@@ -24,6 +24,7 @@ def frame_paths(name, index):
     folder = f"{index % 5:05d}/pylon_camera_node"
     return f"{folder}/{name}.png", f"{folder}_label_id/{name}.png"
 
+# %% ../../nbs/scenes/04_files.ipynb #681e3783
 def _splits(rows, split=None):
     "All rows in one list; or 55 % for training, 17 % for validation, the rest for tests, as RELLIS-3D"
     first, second = round(.55*len(rows)), round(.72*len(rows))
@@ -32,6 +33,7 @@ def _splits(rows, split=None):
         parts = {split: rows}
     return {name: part for name, part in parts.items() if part}
 
+# %% ../../nbs/scenes/04_files.ipynb #704a9810
 def _save_scene(folder, scene, row, thermal):
     "A scene's pictures"
     image, label = (folder/path for path in row)
@@ -42,6 +44,7 @@ def _save_scene(folder, scene, row, thermal):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
 
+# %% ../../nbs/scenes/04_files.ipynb #af4c039d
 def _save_set(folder, data, split, thermal):
     "All scenes of `data`, the captions, the lists"
     folder.mkdir(parents=True)
@@ -55,6 +58,7 @@ def _save_set(folder, data, split, thermal):
     for name, part in _splits(rows, split).items():
         (folder/f"{name}.lst").write_text("".join(f"{image} {label}\n" for image, label in part))
 
+# %% ../../nbs/scenes/04_files.ipynb #b3a2ab09
 def write_offroad(
     data,                  # what to write: `scene(i)`, a length, and a `seed`
     root,                  # folder that gets a folder `Rellis-3D`, which must not exist yet
@@ -87,6 +91,7 @@ def read_list(
         raise ValueError(f"{path}: names no frame, must name at least one")
     return [(number, row[0], row[1] if len(row) == 2 else None) for number, row in rows]
 
+# %% ../../nbs/scenes/04_files.ipynb #b2704a66
 def find_list(
     root,       # the folder `Rellis-3D`, or the one that holds it
     split: str, # train, val, test, or any <split>.lst
@@ -128,6 +133,7 @@ def check_files(lst, line, image, label, require_labels=False):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file ({lst.name} line {line})")
 
+# %% ../../nbs/scenes/04_files.ipynb #02b94a50
 def sift(
     rows,     # of (line number, image, label)
     check,    # called with a row; raises where there is something wrong

@@ -28,6 +28,7 @@ def draw_sky(canvas, rng, kind, horizon):
         celsius = 2 + 5*k + 4*(kind == "overcast")
         canvas.rect(0, horizon*k*.95, 1, horizon + .2, rgb, "sky", celsius)
 
+# %% ../../nbs/scenes/01_landscape.ipynb #e167a72e
 def draw_clouds(canvas, rng, horizon):
     "Three to five clouds of five ellipses"
     for _ in range(rng.integers(3, 6)):
@@ -48,6 +49,7 @@ def draw_trees(canvas, rng, horizon):
     top = [(i/n, horizon-h) for i, h in enumerate(heights)]
     canvas.polygon([(0, horizon+.02), *top, (1, horizon+.02)], green, "tree")
 
+# %% ../../nbs/scenes/01_landscape.ipynb #2642023b
 def draw_ground(canvas, rng, horizon):
     "Eight bands of grass, green or dry"
     is_green = rng.random() < .7
@@ -64,6 +66,7 @@ def trail_middle(far, near, bend, k):
     "Where the trail's middle is at depth `k`: 0 at the horizon, 1 at our feet"
     return far + (near-far)*k + bend*math.sin(math.pi*k)
 
+# %% ../../nbs/scenes/01_landscape.ipynb #843862c3
 def draw_puddle(canvas, rng, middle, horizon):
     "A flat ellipse somewhere along the trail, larger when nearer"
     k = rng.uniform(.35, .9)
@@ -72,6 +75,7 @@ def draw_puddle(canvas, rng, middle, horizon):
     water = jitter(rng, (.55, .62, .68), .04)
     canvas.ellipse(x-half, y-half*.3, x+half, y+half*.3, water, "puddle")
 
+# %% ../../nbs/scenes/01_landscape.ipynb #51ea731d
 def draw_trail(canvas, rng, kind, horizon):
     "A ribbon that bends and widens, and up to two puddles"
     rgb = jitter(rng, TRAIL_COLOURS[kind], .03)

@@ -74,6 +74,7 @@ def draw_wheel(area, u):
     area.ellipse(u, .58, u+.24, 1, (.06, .06, .07), 38)
     area.ellipse(u+.07, .71, u+.17, .88, (.6, .6, .62), 34)
 
+# %% ../../nbs/scenes/02_objects.ipynb #04a2c0a2
 def draw_vehicle(area, rng):
     "Cabin, two windows, body, headlight, two wheels"
     body = jitter(rng, CARS[rng.integers(4)])
@@ -96,6 +97,7 @@ def draw_board(area, v, colours):
         stripe = [(left, y+h), (low+slant, y), (right, y), (high-slant, y+h)]
         area.canvas.polygon(stripe, colours[i % 2], area.name)
 
+# %% ../../nbs/scenes/02_objects.ipynb #22b6331e
 def draw_barrier(area, rng):
     "Two posts and two striped boards"
     colours = jitter(rng, (.90, .25, .12)), jitter(rng, (.95, .94, .92), .03)
@@ -148,6 +150,7 @@ def draw_stone(area, rng):
     rgb = shade(rgb, rng.uniform(.6, 1.15))
     area.canvas.polygon(corners, rgb, area.name, 30 + rng.uniform(-3, 3))
 
+# %% ../../nbs/scenes/02_objects.ipynb #1a7d0cdd
 def draw_rubble(area, rng):
     "A heap with stones"
     area.polygon([(0, 1), (.2, .45), (.45, .1), (.7, .3), (1, 1)], (.45, .43, .40), 27)

@@ -25,6 +25,7 @@ def _roughness(label):
         table[LABEL_ID[name]] = amount
     return table[label]
 
+# %% ../../nbs/scenes/03_scene.ipynb #8d1d68dd
 def _expose(canvas, rough, tile, light):
     "The colour plane with texture and light: uint8 [H, W, 3]"
     depth = np.linspace(.97, 1.03, canvas.size, dtype=np.float32)[:, None]
@@ -50,6 +51,7 @@ def box_of(
     h, w = label.shape
     return float(xs.min()/w), float(ys.min()/h), float((xs.max()+1)/w), float((ys.max()+1)/h)
 
+# %% ../../nbs/scenes/03_scene.ipynb #894e2c49
 @dataclass(frozen=True, eq=False)
 class Scene:
     "A synthetic scene and all that is known about it"
@@ -65,6 +67,7 @@ class Scene:
         "The object's class, from 0"
         return OBJECTS.index(self.name)
 
+# %% ../../nbs/scenes/03_scene.ipynb #f624afaa
 def caption_of(name, trail, sky):
     "A sentence for a scene; rubble has no article"
     what = name if name == "rubble" else f"a {name}"
@@ -85,6 +88,7 @@ def _finish(canvas, rng, name, trail, sky):
     thermal = _radiate(canvas, rough, tile, WARMTH[sky], label == LABEL_ID["sky"])
     return Scene(rgb, label, thermal, box_of(label, LABEL_ID[name]), caption_of(name, trail, sky), name)
 
+# %% ../../nbs/scenes/03_scene.ipynb #e071a3b9
 def draw_scene(
     seed: int,       # which world, 0 … 2³²-1
     index: int,      # which scene of it, 0 … 2³²-1
