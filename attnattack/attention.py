@@ -45,7 +45,8 @@ def feature_size(
     while h * w > queries:
         h, w = (h + 1) // 2, (w + 1) // 2
     if h * w != queries:
-        raise ValueError(f"queries: {queries} cells do not fit a map of {size[0]} × {size[1]} halved again and again")
+        raise ValueError(f"queries: {queries} cells do not fit a map of {size[0]} × {size[1]} "
+                         "halved again and again")
     return h, w
 
 # %% ../nbs/04_attention_map.ipynb #82377190
@@ -137,7 +138,7 @@ def average(
 # %% ../nbs/04_attention_map.ipynb #aec17d1e
 def grid_size(
     queries: int,           # cells of the feature map
-    aspect: float | tuple,  # height / width of the picture, or its size (height, width), which is exact for odd sizes too
+    aspect: float | tuple,  # height / width of the picture, or its (height, width): exact for odd sizes too
 ) -> tuple:                 # (height, width) in cells
     "Height and width of a map, from its number of queries"
     if isinstance(aspect, tuple):
@@ -175,12 +176,15 @@ def _selftest():
     from attnattack.models import dummy_diffusion
     rows = trace_maps(dummy_diffusion().unet, (5, 8), tokens=24)
     assert {r.size for r in rows} == {(5, 8), (3, 4), (2, 2)}
-    sharp = lambda i, r: F.one_hot(torch.arange(r.heads) + i, r.keys).float()[None, :, None].expand(1, -1, r.queries, -1)
-    store = Store({r.name: sharp(i, r) for i, r in enumerate(r for r in rows if r.kind == "cross")})
+    def sharp(i, row):
+        one_each = F.one_hot(torch.arange(row.heads) + i, row.keys).float()
+        return one_each[None, :, None].expand(1, -1, row.queries, -1)
+    store = Store({row.name: sharp(i, row) for i, row in enumerate(r for r in rows if r.kind == "cross")})
     up = select(store, "cross", 12, ("up",))
     assert up and all(place_of(n) == "up" for n in up)
     a = average(up)
-    assert torch.allclose(a, sum(m[:, h] for m in up.values() for h in range(m.shape[1])) / sum(m.shape[1] for m in up.values()))
+    heads = [one for m in up.values() for one in m.unbind(1)]
+    assert torch.allclose(a, sum(heads) / len(heads))
     return f"attention: {len(rows)} maps traced, rows of the averaged map sum to {a.sum(-1).mean():.4f}"
 
 # %% ../nbs/04_attention_map.ipynb #313626cb

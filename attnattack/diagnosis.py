@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['Trace', 'diagnose']
 
-# %% ../nbs/10_diagnosis.ipynb #74264adb
+# %% ../nbs/10_diagnosis.ipynb #7ed7646c
 from dataclasses import dataclass, field
 import math
 import torch
 
-# %% ../nbs/10_diagnosis.ipynb #36c2a076
+# %% ../nbs/10_diagnosis.ipynb #6aa94d86
 @dataclass
 class Trace:
     "What happened up to the first updates"
     accumulate: int = 1        # K
     requires_grad: bool = True # of the patch
-    probes: list = field(default_factory=list) # the probe's terms, as floats: at the start and after each update
+    probes: list = field(default_factory=list) # the probe's terms, at the start and after each update
     reaches: bool = False      # does the loss depend on the patch?
     arrived: int = 0           # gradients that arrived at the patch
     largest: float = 0.        # the largest value in them
@@ -49,13 +49,13 @@ class Trace:
     def diagnosis_due(self,
         last: bool, # is this the last iteration?
     ) -> str:
-        "What `diagnose` says at each window's end until the second update, and at the end; not the same twice in a row"
+        "What `diagnose` says at each window's end until the second update, and at the end; not twice alike"
         if not (last or self.updates <= 2 and self.iterations % self.accumulate == 0):
             return ""
         before, self.said = self.said, diagnose(self)
         return self.said if last or self.said != before else ""
 
-# %% ../nbs/10_diagnosis.ipynb #75d4f237
+# %% ../nbs/10_diagnosis.ipynb #116fe691
 def _why_still(trace):
     "Why the patch does not move, or an empty string"
     if trace.moved > 0:
@@ -96,10 +96,10 @@ def diagnose(
                 "the only update is the one at the end")
     return ""
 
-# %% ../nbs/10_diagnosis.ipynb #6f386a88
+# %% ../nbs/10_diagnosis.ipynb #a2fab41c
 def _selftest():
     "A minimal test of this part"
-    good = Trace(probes=[dict(ce=1.), dict(ce=2.)], reaches=True, arrived=2, largest=1., updates=2, stepped=True, moved=.1)
+    good = Trace(probes=[dict(ce=1.), dict(ce=2.)], reaches=True, arrived=2, largest=1., updates=2, moved=.1)
     still = Trace(reaches=True, arrived=2, largest=1., updates=2, iterations=4)
     assert diagnose(good) == "" and diagnose(still).startswith("zero_grad order")
     assert diagnose(Trace(requires_grad=False)).startswith("requires_grad")
@@ -109,7 +109,7 @@ def _selftest():
     assert (good.arrived, good.largest) == (3, 3.), "a gradient was not noted"
     return f"diagnosis: a patch that stays is explained, {diagnose(still)!r}"
 
-# %% ../nbs/10_diagnosis.ipynb #f8943b7b
+# %% ../nbs/10_diagnosis.ipynb #66d98d11
 #| eval: false
 if __name__ == "__main__":
     print(_selftest())

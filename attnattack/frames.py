@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_disjoint', 'load_frames', 'load_classifiers', 'frame_class', 'target_class']
 
-# %% ../nbs/10_frames.ipynb #d6336226
+# %% ../nbs/10_frames.ipynb #6edf371c
 from pathlib import Path
 import hashlib
 from .classifier import Ensemble, labels, load_classifier, predict
@@ -13,7 +13,7 @@ from .data import RELLIS_LABELS, Frame, LabelledImages, OffRoad, Rellis3D, domin
 from .patch_config import LABEL_RULES, PatchConfig
 from .utils import load_image, one_of, to_unit
 
-# %% ../nbs/10_frames.ipynb #7b135e67
+# %% ../nbs/10_frames.ipynb #21a23d85
 def _all_frames(config):
     "The data that a configuration names, as something with a length and an index"
     size, path = (config.height, config.width), Path(config.data)
@@ -30,10 +30,11 @@ def _all_frames(config):
 def _offroad(config):
     "As many painted scenes as the three parts need"
     if config.height != config.width:
-        raise ValueError(f"height: {config.height}, must equal width ({config.width}) with OffRoad, whose scenes are square")
+        raise ValueError(f"height: {config.height}, must equal width ({config.width}) with OffRoad, "
+                         "whose scenes are square")
     return OffRoad(config.n + config.n_val + config.n_test, config.data_seed, config.width)
 
-# %% ../nbs/10_frames.ipynb #b33baa89
+# %% ../nbs/10_frames.ipynb #3e0340ea
 def check_disjoint(
     **parts, # name → list of Frame
 ):
@@ -50,20 +51,20 @@ def check_disjoint(
 
 def load_frames(
     config: PatchConfig,
-) -> tuple[list, list, list]: # (frames to train on, validation slice, frames for a test), no picture in two of them
+) -> tuple[list, list, list]: # (frames to train on, validation slice, frames for a test), all different
     "The frames that a configuration names"
     data, rest = _all_frames(config), config.n_val + config.n_test
     n = min(config.n, len(data) - rest)
     if n < 1:
-        raise ValueError(
-            f"data: {config.data!r} holds {len(data)} frames, must hold more than n_val + n_test = {config.n_val} + "
-            f"{config.n_test}: those are never trained on; a single frame needs n_val 0 and n_test 0")
+        kept = f"n_val + n_test = {config.n_val} + {config.n_test}"
+        raise ValueError(f"data: {config.data!r} holds {len(data)} frames, must hold more than {kept}: "
+                         "those are never trained on; a single frame needs n_val 0 and n_test 0")
     frames = [data[i] for i in range(n + rest)]
     training, validation, test = frames[:n], frames[n:n + config.n_val], frames[n + config.n_val:]
     check_disjoint(training=training, validation=validation, test=test)
     return training, validation, test
 
-# %% ../nbs/10_frames.ipynb #6ac5fdcb
+# %% ../nbs/10_frames.ipynb #2f5655bf
 def load_classifiers(
     name: str,   # names joined by +
     device=None,
@@ -78,7 +79,8 @@ def _mask_class(label, classifier, find):
         raise ValueError("label: this rule needs frames with label masks, these have none")
     known = [i for i, name in RELLIS_LABELS.items() if name in classifier.classes]
     if not known:
-        raise ValueError(f"label: this rule needs a classifier of RELLIS-3D's classes, {classifier.name} knows none of them")
+        raise ValueError("label: this rule needs a classifier of RELLIS-3D's classes, "
+                         f"{classifier.name} knows none of them")
     return classifier.classes.index(RELLIS_LABELS[find(label, among=known)])
 
 def frame_class(
@@ -93,7 +95,8 @@ def frame_class(
         return predict(classifier, to_unit(frame.image[None]).to(classifier.device))[0].index
     if rule == "dataset":
         if frame.target is None:
-            raise ValueError(f"label: frame {frame.name or '?'} has no class of its own, use the rule 'classifier'")
+            name = frame.name or "?"
+            raise ValueError(f"label: frame {name} has no class of its own, use the rule 'classifier'")
         return int(labels(classifier, frame.target, 1)[0])
     if rule == "dominant":
         return _mask_class(frame.label, classifier, dominant_class)
@@ -109,7 +112,7 @@ def target_class(
     name = int(config.target) if str(config.target).isdigit() else config.target
     return int(labels(classifier, name, 1)[0])
 
-# %% ../nbs/10_frames.ipynb #c7a00c70
+# %% ../nbs/10_frames.ipynb #21822af4
 def _selftest():
     "A minimal test of this part"
     training, validation, test = load_frames(PatchConfig(n=3, n_val=2, n_test=1, height=64, width=64))
@@ -124,7 +127,7 @@ def _selftest():
     assert [frame_class(f, "dataset", classifier) for f in training] == [f.target for f in training]
     return f"frames: three parts, {said[:60]}…"
 
-# %% ../nbs/10_frames.ipynb #41f8311c
+# %% ../nbs/10_frames.ipynb #db8e6121
 #| eval: false
 if __name__ == "__main__":
     print(_selftest())

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['eot_of', 'with_patch', 'hits', 'success']
 
-# %% ../nbs/10_judge.ipynb #3fa856d2
+# %% ../nbs/10_judge.ipynb #10da0fba
 import torch
 from .base.stats import rate
 from .patch import EOT, apply_patch
 from .patch_config import PatchConfig
 from .utils import generator, to_unit
 
-# %% ../nbs/10_judge.ipynb #3fa686c8
+# %% ../nbs/10_judge.ipynb #8342de72
 def eot_of(
     config: PatchConfig,
 ) -> EOT:
@@ -62,7 +62,7 @@ def success(
     found = hits(*args, **kw)
     return rate(sum(found), len(found))
 
-# %% ../nbs/10_judge.ipynb #1ad4ec67
+# %% ../nbs/10_judge.ipynb #12300eb2
 def _selftest():
     "A minimal test of this part"
     from attnattack.frames import frame_class, load_classifiers, load_frames
@@ -71,12 +71,13 @@ def _selftest():
     ys = [frame_class(frame, "classifier", classifier) for frame in frames]
     clean = hits(classifier, frames, ys, None, config)
     wrong = hits(classifier, frames, [y + 1 for y in ys], None, config)
-    assert clean == [False] * 3 and wrong == [True] * 3, "a clean frame counts as a success, or a wrong class does not"
-    assert hits(classifier, frames, ys, None, config, target=ys[0])[0], "the target is seen, but does not count"
+    assert clean == [False] * 3, "a clean frame counts as a success"
+    assert wrong == [True] * 3, "a frame that is seen as another class does not count"
+    assert hits(classifier, frames, ys, None, config, target=ys[0])[0], "a target that is seen does not count"
     shown = success(classifier, frames, ys, torch.ones(3, 16, 16), config, draws=4)
     return f"judge: a white patch fools {shown['rate']:.0%} of {shown['n']} draws"
 
-# %% ../nbs/10_judge.ipynb #97b6624a
+# %% ../nbs/10_judge.ipynb #694af882
 #| eval: false
 if __name__ == "__main__":
     print(_selftest())

@@ -96,7 +96,7 @@ def total_loss(
     weights: Weights,
     targeted: bool = False, # is `terms.ce` taken towards a target class?
 ) -> torch.Tensor:          # scalar to minimise
-    "− w_ce · CE + w_self · L_self + w_cross · L_cross + w_l2 · L_2; targeted: + w_ce · CE. A term that is not finite is named"
+    "∓ w_ce · CE + w_self · L_self + w_cross · L_cross + w_l2 · L_2; a term that is not finite is named"
     for name, value in terms.items().items():
         if not torch.isfinite(value).all():
             raise FloatingPointError(f"loss: the term {name} is {float(value.detach())}")
@@ -114,7 +114,8 @@ def _selftest():
     want["cross"] *= 32 / 31  # unbiased
     off = max(abs(v - want[name]) for name, v in terms.floats().items())
     assert off < 1e-6, f"a term is not its closed form: {terms}"
-    assert abs(float(total_loss(terms, Weights(1, 2, 3, 4))) - (-want["ce"] + 2 * want["self"] + 3 * want["cross"] + 4)) < 1e-6
+    total = -want["ce"] + 2 * want["self"] + 3 * want["cross"] + 4
+    assert abs(float(total_loss(terms, Weights(1, 2, 3, 4))) - total) < 1e-6
     return f"loss: {terms}"
 
 # %% ../nbs/06_loss.ipynb #022c0f58

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['weights_of', 'mean_terms', 'PatchRun']
 
-# %% ../nbs/10_loop_parts.ipynb #4e2ccf52
+# %% ../nbs/10_loop_parts.ipynb #4495a75f
 from dataclasses import fields
 import torch
 from accelerate import Accelerator
@@ -19,7 +19,7 @@ from .models import freeze, load_diffusion
 from .patch_config import PatchConfig, needs_attention, patch_pixels
 from .utils import generator, to_unit
 
-# %% ../nbs/10_loop_parts.ipynb #b52e23f1
+# %% ../nbs/10_loop_parts.ipynb #5d120d9b
 def weights_of(
     config: PatchConfig,
 ) -> Weights:
@@ -41,18 +41,20 @@ def _check_finite(name, x, update):
     "A named error for the first value that is not finite"
     if x is not None and not x.isfinite().all():
         value = float(x[~x.isfinite()][0])
-        raise FloatingPointError(f"{name}: {value} at update {update}, must be finite; the patch before it is kept")
+        raise FloatingPointError(f"{name}: {value} at update {update}, must be finite; "
+                                 "the patch before it is kept")
 
-# %% ../nbs/10_loop_parts.ipynb #db3a099c
+# %% ../nbs/10_loop_parts.ipynb #0607c3ac
 class PatchRun:
     "One patch attack: its parts, how far it has come, and the single steps of its loop"
     def __init__(self,
         config: PatchConfig,
-        frames=None, val=None,         # lists of Frame; None: those that the configuration names (frames without val: nothing is selected)
-        model=None, classifier=None,   # loaded parts; None: those that the configuration names
+        frames=None, val=None,       # lists of Frame; None: those that the configuration names
+        model=None, classifier=None, # loaded parts; None: those that the configuration names
     ):
         check_tracker(config.log_with if config.out else None)
-        self.config, self.accelerator = config, Accelerator(cpu=config.device == "cpu" or not torch.cuda.is_available())
+        self.config = config
+        self.accelerator = Accelerator(cpu=config.device == "cpu" or not torch.cuda.is_available())
         self.device = torch.device(config.device) if config.device else self.accelerator.device
         self.classifier = classifier or load_classifiers(config.classifier, self.device)
         self.model = model or self._load_model()
@@ -116,7 +118,8 @@ class PatchRun:
         x, mask = with_patch(x, self.patch, self.config, source)
         known, x, mask = known[part], x[part], mask[part]
         ce = self.classifier.loss(to_unit(x.clamp(-1, 1)), self._wanted(known, mask))
-        pairs = [self._attend(k, x[i:i+1].clamp(-1, 1)) for i, k in enumerate(known[:self.config.attend or None])]
+        attended = known[:self.config.attend or None]
+        pairs = [self._attend(k, x[i:i+1].clamp(-1, 1)) for i, k in enumerate(attended)]
         l_self, l_cross = (torch.stack(values).mean() for values in zip(*pairs))
         return Terms(ce, l_self, l_cross, l2_loss(self.patch, self.start))
 
@@ -141,7 +144,7 @@ class PatchRun:
         self.counter += 1
 
     def update(self):
-        "Move the patch, keep it a picture, and only then forget the gradient; what is not finite changes nothing"
+        "Move the patch, keep it a picture, then forget the gradient; what is not finite changes nothing"
         if self.patch.grad is not None:
             self.patch.grad = self.accelerator.reduce(self.patch.grad, "mean")
         _check_finite("gradient", self.patch.grad, self.updates + 1)
@@ -174,8 +177,10 @@ class PatchRun:
 
     def validate(self) -> float: # success rate
         "Success on the validation slice; the best patch so far is kept"
-        ys = [k.y if k.y is not None else frame_class(k.frame, "classifier", self.classifier) for k in self.val]
-        frames, patch, seed = [k.frame for k in self.val], self.patch.detach(), self.config.seed + 2
+        def class_of(known):
+            return frame_class(known.frame, "classifier", self.classifier) if known.y is None else known.y
+        frames, ys = [known.frame for known in self.val], [class_of(known) for known in self.val]
+        patch, seed = self.patch.detach(), self.config.seed + 2
         found = success(self.classifier, frames, ys, patch, self.config, seed, self.target)["rate"]
         if found >= self.best_success:
             self.best, self.best_success = patch.clone(), found
@@ -199,7 +204,8 @@ class PatchRun:
     def iterate(self) -> tuple: # (loss, Terms, success on the validation slice or None, diagnosis or "")
         "One iteration of the loop"
         known = self.draw_frames()
-        terms = mean_terms([self.terms(known, self.source, self.part) for _ in range(self.config.eot_samples)])
+        draws = range(self.config.eot_samples)
+        terms = mean_terms([self.terms(known, self.source, self.part) for _ in draws])
         loss = total_loss(terms, weights_of(self.config), self.target is not None)
         if loss.requires_grad:
             self.backward(loss)
@@ -211,9 +217,11 @@ class PatchRun:
 
     def state(self) -> dict:
         "All that a resume needs"
-        return dict(patch=self.patch.detach().cpu(), start=self.start.cpu(), best=self.best.cpu(),
-                    best_success=self.best_success, rng=self.source.get_state(), optimizer=self.optimizer.state_dict(),
-                    iteration=self.iteration, updates=self.updates)
+        return dict(
+            patch=self.patch.detach().cpu(), start=self.start.cpu(),
+            best=self.best.cpu(), best_success=self.best_success,
+            rng=self.source.get_state(), optimizer=self.optimizer.state_dict(),
+            iteration=self.iteration, updates=self.updates)
 
     def restore(self,
         state: dict, # from `state`
@@ -224,24 +232,28 @@ class PatchRun:
         self.optimizer.load_state_dict(state["optimizer"])
         self.source.set_state(state["rng"])
         self.start, self.best = state["start"].to(self.device), state["best"].to(self.device)
-        self.best_success, self.iteration, self.updates = (state[k] for k in ("best_success", "iteration", "updates"))
+        self.best_success = state["best_success"]
+        self.iteration, self.updates = state["iteration"], state["updates"]
 
-# %% ../nbs/10_loop_parts.ipynb #4463370a
+# %% ../nbs/10_loop_parts.ipynb #84d775dc
 def _selftest():
     "A minimal test of this part"
-    config = PatchConfig(model="dummy", classifier="dummy", n=2, n_val=1, height=64, width=64, patch_size=16, k=1,
-                         w_self=100., w_cross=100., label="dataset", device="cpu", lr=5., accumulate=2)
+    config = PatchConfig(
+        model="dummy", classifier="dummy", n=2, n_val=1, height=64, width=64, patch_size=16, k=1,
+        w_self=100., w_cross=100., label="dataset", device="cpu", lr=5., accumulate=2)
     run = PatchRun(config)
     for known in run.frames:
         run.backward(total_loss(run.terms([known], run.source), weights_of(config)))
-    assert (run.counter, run.updates) == (2, 0) and torch.equal(run.patch, run.start), "backward has moved the patch"
+    assert (run.counter, run.updates) == (2, 0), "two backward passes are not counted as two"
+    assert torch.equal(run.patch, run.start), "backward has moved the patch"
     assert run.patch.grad.abs().max() > 0, "no gradient arrived"
     run.update()
     assert (run.counter, run.updates) == (0, 1) and run.patch.grad is None, "the gradient is not forgotten"
     assert run.patch.abs().max() == 1, "the patch left [-1, 1], or was cut elsewhere"
-    return f"patch_run: two backward passes, one update, {float((run.patch != run.start).float().mean()):.0%} of the patch moved"
+    moved = float((run.patch != run.start).float().mean())
+    return f"patch_run: two backward passes, one update, {moved:.0%} of the patch moved"
 
-# %% ../nbs/10_loop_parts.ipynb #36992448
+# %% ../nbs/10_loop_parts.ipynb #1a10d8f4
 #| eval: false
 if __name__ == "__main__":
     print(_selftest())
