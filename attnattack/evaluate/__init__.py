@@ -14,10 +14,14 @@ _new, _names, __all__ = lazy_loader.attach(
             "LEAST_FID", "Features", "Inception", "load_features", "feature_distance", "set_distances",
             "differences", "quality", "mean_of",
         ],
-        "defences": ["jpeg", "bits", "gauss", "resize_pad", "purify", "Defence", "read_defence", "defended"],
+        "defences": [
+            "jpeg", "bits", "gauss", "resize_pad", "purify", "Defence", "read_defence", "defended",
+        ],
         "baselines": ["budget_of", "noise_of", "noise_like", "signed_attack", "baseline", "rivals"],
         "gallery": ["STYLE", "amplified", "gallery_row", "gallery_figure", "write_gallery"],
-        "evaluation": ["UNIT", "Prepared", "completed", "load_all", "prepare", "measure", "evaluate"],
+        "evaluation": [
+            "UNIT", "EvaluationInputs", "completed", "load_all", "load_inputs", "measure", "evaluate",
+        ],
         "tables": [
             "cost_columns", "success_table", "difference_table", "defence_table", "runs_table", "report",
             "aligned", "format_figure",

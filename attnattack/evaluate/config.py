@@ -12,7 +12,7 @@ from typing import NamedTuple
 import math
 from ..base.config import Configuration, setting
 
-# %% ../../nbs/evaluate/00_config.ipynb #a5f30c76
+# %% ../../nbs/evaluate/00_config.ipynb #8be6e22a
 class Strength(NamedTuple):
     "The values that a defence can have"
     usual: float # the value when none is given; an int: only whole numbers
@@ -27,7 +27,7 @@ DEFENCES = dict(
     purify=Strength(3, 0, 20),       # noise steps of 20
 )
 BASELINES = ("noise", "pgd", "mifgsm")
-BUDGETS = ("clean", "own") # the attack's distance from the clean picture; its own move from the reconstruction
+BUDGETS = ("clean", "own") # the attack's distance from the clean picture; its move from the reconstruction
 
 # %% ../../nbs/evaluate/00_config.ipynb #ff2c8969
 def defence_value(
