@@ -45,15 +45,22 @@ def _part(name):
     print(f"✓ {time.time() - t0:6.1f} s  {line}", flush=True)
 
 # %% ../nbs/90_cli.ipynb #0c578234
+def _parts_upto(names, last):
+    "The parts up to one of them, or up to the last one of a folder: latent means all of latent.*"
+    meant = [name for name in names if name == last or name.startswith(f"{last}.")]
+    if not meant:
+        folders = dict.fromkeys(name.split(".")[0] for name in names)
+        raise ValueError(f"upto: {last!r} is not one of {', '.join(folders)}, nor a part of one")
+    return names[:names.index(meant[-1]) + 1]
+
 @dataclass(frozen=True)
 class Selftest:
     "Test every part in build order, stop at the first that fails"
     upto: str | None = None # the last part to test; None: all
     def __call__(self):
-        from attnattack.utils import one_of
         if os.environ.get("ATTNATTACK_TESTED"): return print("parts: not tested again, ATTNATTACK_TESTED is set")
         names = rooms()
-        if self.upto is not None: names = names[:names.index(one_of(self.upto, names, "upto")) + 1]
+        if self.upto is not None: names = _parts_upto(names, self.upto)
         for name in names: _part(name)
         print(f"{len(names)} parts passed")
 
