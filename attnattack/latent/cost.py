@@ -7,7 +7,7 @@ __all__ = ['PARTS', 'KINDS', 'TASKS', 'PRELOAD', 'sd2_random', 'load', 'scene', 
            'ready_fast', 'new_naive', 'ready_naive', 'naively', 'floor', 'memory', 'Parts', 'parts', 'operators',
            'naive_pieces', 'fast_pieces', 'attack', 'measured']
 
-# %% ../../nbs/latent/10_cost.ipynb #d8a1f8a7
+# %% ../../nbs/latent/10_cost.ipynb #ef74e6e2
 from contextlib import contextmanager, nullcontext
 import functools, re
 import torch
@@ -22,23 +22,26 @@ from .attack import attack as attack_steps, finish
 from .config import LatentConfig
 from .inversion import fit_null, invert, sample_latents
 from attnattack.latent.naive import (
-    NaiveAttack, both_branches, diffusion_step, null_text_update, plain_attention, register, sampled_latent, text_of,
+    NaiveAttack, both_branches, diffusion_step, null_text_update,
+    plain_attention, register, sampled_latent, text_of,
 )
 from .preparation import Prepared, new_weights, prepare
 from .reference import OnDisk, cells_of, reference_walk
 from attnattack.models import (
-    Diffusion, decode, embed, label_positions, load_diffusion, register_model, sd_scheduler, small_text_encoder, word_tokenizer,
+    Diffusion, decode, embed, label_positions, load_diffusion,
+    register_model, sd_scheduler, small_text_encoder, word_tokenizer,
 )
 from ..utils import to_unit
 
-# %% ../../nbs/latent/10_cost.ipynb #ec866780
+# %% ../../nbs/latent/10_cost.ipynb #58d57936
 def sd2_random(device="cpu", dtype=torch.float32, seed=0) -> Diffusion:
     "Stable Diffusion 2-base's architecture with random weights; one layer of text encoder, 1024 wide"
     torch.manual_seed(seed)
     down, up = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
     unet = UNet2DConditionModel(
-        sample_size=64, cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True,
-        block_out_channels=(320, 640, 1280, 1280), down_block_types=(down,) * 3 + ("DownBlock2D",),
+        sample_size=64, cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20),
+        use_linear_projection=True, block_out_channels=(320, 640, 1280, 1280),
+        down_block_types=(down,) * 3 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + (up,) * 3,
     )
     vae = AutoencoderKL(
@@ -75,7 +78,7 @@ def reduced(variant):
     "Automatic mixed precision for the variant bfloat16"
     return torch.autocast("cpu", torch.bfloat16) if variant == "bfloat16" else nullcontext()
 
-# %% ../../nbs/latent/10_cost.ipynb #16004bd3
+# %% ../../nbs/latent/10_cost.ipynb #270da9c7
 def latent_of_noise(model, pictures):
     "A latent to start from"
     channels, (height, width) = model.unet.config.in_channels, pictures[0].shape[2:]
@@ -92,8 +95,11 @@ def ready_fast(model, classifier, config, pictures) -> Prepared:
     keep_maps = OnDisk if config.checkpoint_steps else dict
     reference = reference_walk(model, z, [text] * n, down, config.guidance, limit, cells, keep_maps)
     tokens = [label_positions(model, config.prompt, word) for word in words]
-    return Prepared(config, model, classifier, torch.cat(x), labels(classifier, list(y), len(x)), None, list(words), tokens,
-                    down, [text] * n, torch.zeros(len(z)), reference, z, None, new_weights(config))
+    classes = labels(classifier, list(y), len(x))
+    return Prepared(
+        config, model, classifier, torch.cat(x), classes, None, list(words), tokens, down, [text] * n,
+        torch.zeros(len(z)), reference, z, None, new_weights(config),
+    )
 
 def new_naive(model, classifier, picture, config) -> NaiveAttack:
     "The plain attack with the same numbers"
@@ -125,7 +131,7 @@ def naively(model, controller=None):
         model.unet.set_attn_processor(before)
 
 def floor(prepared: Prepared):
-    "What an iteration cannot do without: the passes of U-Net, decoder and classifier; no capture, no attention term"
+    "What an iteration cannot do without: the passes of U-Net, decoder and classifier; no attention"
     start = z = prepared.start.clone().requires_grad_()
     for step, text in zip(prepared.steps, prepared.texts):
         z = move(prepared.model, z, step, text, prepared.config.guidance)
@@ -133,7 +139,7 @@ def floor(prepared: Prepared):
     F.cross_entropy(prepared.classifier(image), prepared.classes).backward()
     return start.grad
 
-# %% ../../nbs/latent/10_cost.ipynb #aefc717e
+# %% ../../nbs/latent/10_cost.ipynb #83d379a5
 def memory(
     size: str,            # name of a diffusion model
     variant: str,         # naive, fast, small maps, checkpointed, bfloat16, floor
@@ -155,11 +161,13 @@ def memory(
         with reduced(variant):
             prepared = ready_fast(model, classifier, config, pictures)
             steps = attack_steps(prepared)
-            work = functools.partial(floor, prepared) if variant == "floor" else functools.partial(next, steps)
+            work = functools.partial(next, steps)
+            if variant == "floor":
+                work = functools.partial(floor, prepared)
             times = [timed(work)[1] for _ in range(iterations)]
     return dict(mib=resident_memory(peak=True) - before, loaded=before, **times[-1])
 
-# %% ../../nbs/latent/10_cost.ipynb #b0be825c
+# %% ../../nbs/latent/10_cost.ipynb #495ff512
 PARTS = ("encode", "up", "inner", "close", "reference", "iteration", "down", "decode")
 
 class Parts:
@@ -171,7 +179,8 @@ class Parts:
         self.naive = ready_naive(self.model, self.classifier, self.picture, self.config)
         self.fast = ready_fast(self.model, self.classifier, self.config, [self.picture])
         self.iterations, self.z, self.emb = attack_steps(self.fast), self.fast.start, self.fast.texts[0]
-        self.up, self.down = (steps[:1] for steps in ddim_moves(self.model.scheduler, 20, 5, self.config.mode))
+        both_ways = ddim_moves(self.model.scheduler, 20, 5, self.config.mode)
+        self.up, self.down = (steps[:1] for steps in both_ways)
         self.null, self.text = text_of(self.model, ""), text_of(self.model, self.picture[2])
         self.both, self.t = torch.cat([self.null, self.text]), torch.tensor(self.down[0].t)
 
@@ -195,13 +204,15 @@ class Parts:
 
     def naive_inner(self):
         null, optimizer = self.new_null()
+        arguments = self.z, self.t, null, self.text, optimizer, self.z, self.config.guidance
         with naively(self.model):
             for _ in range(self.inner):
-                null_text_update(self.model, self.z, self.t, null, self.text, optimizer, self.z, self.config.guidance)
+                null_text_update(self.model, *arguments)
     def fast_inner(self, inner=None):
         null, optimizer = self.new_null()
         updates = self.inner if inner is None else inner
-        fit_null(self.model, self.z, self.down[0], self.emb, null, optimizer, self.z, self.config.guidance, updates)
+        arguments = self.z, self.down[0], self.emb, null, optimizer, self.z, self.config.guidance, updates
+        fit_null(self.model, *arguments)
 
     @torch.no_grad()
     def naive_close(self):
@@ -358,7 +369,7 @@ def measured(
     work.__name__ = task
     return kept(folder, work, need_gb, **arguments)
 
-# %% ../../nbs/latent/10_cost.ipynb #bae904fd
+# %% ../../nbs/latent/10_cost.ipynb #95da3fa6
 def _selftest():
     "A minimal test of this part"
     model, classifier = load("dummy")
@@ -369,7 +380,8 @@ def _selftest():
         plain, slow = timed(naive.iteration)
     record, quick = timed(lambda: next(attack_steps(prepared)))
     assert abs(plain["ce"] / record.terms[0]["ce"] - 1) < 1e-3, "both attacks do the same"
-    return f"cost: an iteration of the dummy takes {slow['cpu'] * 1000:.0f} ms, fast {quick['cpu'] * 1000:.0f} ms"
+    plain_ms, fast_ms = (clocks["cpu"] * 1000 for clocks in (slow, quick))
+    return f"cost: an iteration of the dummy takes {plain_ms:.0f} ms, fast {fast_ms:.0f} ms"
 
 # %% ../../nbs/latent/10_cost.ipynb #7f8e4285
 #| eval: false
