@@ -1,5 +1,28 @@
-__version__ = "0.1.0"
+"""Attack, guide and look into diffusion models through their attention."""
 import sys
 
-if sys.argv[:1] == ["-m"]:   # `python -m attnattack.x`: letters that the terminal lacks become question marks
-    for stream in (sys.stdout, sys.stderr): stream.reconfigure(errors="replace")
+import lazy_loader
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "models": ["load_diffusion", "register_model"],
+        "classifier": ["load_classifier", "register_classifier"],
+        "ddim": ["ddim_reverse", "ddim_denoise"],
+        "hijack": ["Capture"],
+        "release": ["hijacked"],
+        "attention": ["average", "overlay", "select", "token_maps", "trace_maps"],
+        "attack": ["PatchConfig", "train_patch"],
+        "latent.settings": ["LatentConfig"],
+        "latent.attack": ["attack_folder", "latent_attack"],
+        "layout.pipeline": ["LayoutGuidancePipeline", "attend", "layout_pipeline"],
+        "flux.semantic": ["SemanticConfig", "SemanticFluxFillPipeline", "train_semantic"],
+        "evaluate.evaluation": ["EvaluateConfig"],
+    },
+)
+
+if sys.argv[:1] == ["-m"]:  # `python -m attnattack.x`: letters that the terminal lacks become question marks
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-import constraints, pages
+import constraints, pages, voice
 from attnattack.runs import build_order, read_yaml
 from pages import is_room, name_of, notebooks
 
@@ -172,6 +172,10 @@ def params(root):
             else: faults += [f"{file.name}: {name} has no parameter {k}" for k in sorted(set(values or {}) - parameters(found[name]))]
     return faults
 
+def house_voice(root):
+    "Lines, statements, decisions, names and outputs as CONTRIBUTING says; figures: --voice"
+    return voice.voice(root, notebooks(root))
+
 # ---- checks that run something ----
 
 def run(*cmd, cwd, minutes=20, **env):
@@ -222,7 +226,7 @@ def tests(root):
 
 def steps(root):
     "All checks by name, the quick ones first"
-    checks = [import_order, stale_modules, sizes_and_outputs, links, params, dependencies, constraints_resolve, readme, docs, export_clean, tests, selftest]
+    checks = [import_order, stale_modules, house_voice, sizes_and_outputs, links, params, dependencies, constraints_resolve, readme, docs, export_clean, tests, selftest]
     found = {f.__name__.replace("_", "-"): f for f in checks}
     found |= {f"notebook:{name_of(root, p)}": functools.partial(notebook, p) for p in notebooks(root) if p not in experiments(root)}
     return found | {f"experiment:{p.stem}": functools.partial(experiment, p) for p in experiments(root)}
@@ -251,6 +255,7 @@ def run_all(chosen, root, jobs=1):
 def main(argv=None, root=ROOT):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print the names of the checks")
+    parser.add_argument("--voice", action="store_true", help="print how the code reads, in figures beside their aims")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these alone; a name may hold * and ?")
     cores = os.cpu_count() or 1
     parser.add_argument("--jobs", type=int, default=cores, metavar="N", help="checks at once, the cores shared among them (default: %(default)s)")
@@ -259,6 +264,7 @@ def main(argv=None, root=ROOT):
     for name in args.only or []:
         if not fnmatch.filter(chosen, name): parser.error(f"--only {name}: no such check, --list names them")
     if args.only: chosen = {n: c for n, c in chosen.items() if any(fnmatch.fnmatch(n, o) for o in args.only)}
+    if args.voice: return print(voice.report(root, notebooks(root)))
     if args.list: return print(*chosen, sep="\n")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // args.jobs)))   # one thread a core, whatever runs beside
     return int(run_all(chosen, root, args.jobs) > 0)

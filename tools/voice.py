@@ -1,7 +1,7 @@
 """How the code reads: rules that a program can judge, and figures that are aims.
 
-    python tools/check.py --only voice       the rules, as one of the checks
-    python tools/check.py --voice            the figures: line length, one-letter names, cells, rooms
+    python tools/check.py --only house-voice   the rules, as one of the checks
+    python tools/check.py --voice              the figures: line length, one-letter names, cells, rooms
 """
 import ast
 import configparser

@@ -30,7 +30,8 @@ from weakref import WeakKeyDictionary
 import hashlib, inspect, json, logging, math, os, re, threading, time, warnings
 import numpy as np, torch, torch.nn.functional as F
 from accelerate import PartialState
-from diffusers import AutoencoderKL, ConfigMixin, FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel, ModelMixin
+from diffusers import AutoencoderKL, ConfigMixin, FlowMatchEulerDiscreteScheduler, FluxFillPipeline
+from diffusers import FluxTransformer2DModel, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.pipelines.flux.pipeline_flux_fill import calculate_shift
@@ -126,14 +127,16 @@ class Triptychs(Dataset):
         self.folder = Path(folder)
         if not self.folder.is_dir(): raise FileNotFoundError(f"{folder}: no such folder")
         self.three = all((self.folder/k).is_dir() for k in PANELS)
-        found = {k: _pictures(self.folder/k if self.three else folder) for k in (PANELS if self.three else PANELS[:1])}
+        folders = {k: self.folder/k for k in PANELS} if self.three else {"visible": self.folder}
+        found = {k: _pictures(path) for k, path in folders.items()}
         self.files = {k: files for k, (files, _) in found.items()}
         self.names = sorted(set.intersection(*(set(files) for files in self.files.values())))
         if not self.names:
             raise ValueError(f"{folder}: no triptychs, must hold pictures, "
                              f"or folders {', '.join(PANELS)} of pictures with the same names")
         self.doubles = [path for _, doubles in found.values() for path in doubles]
-        self.alone = [path for files in self.files.values() for name, path in files.items() if name not in self.names]
+        paired = set(self.names)
+        self.alone = [path for files in self.files.values() for name, path in files.items() if name not in paired]
         self._tell("have the name of another one", self.doubles)
         self._tell("have no partner in each of the three folders", self.alone)
 
@@ -448,18 +451,20 @@ ENTRANCES = ("noise", "condition", "channels", "tokens", "blocks")
 def check_entrance(mode, entrance):
     "A `ValueError` if fusion, which has one entrance, is given another"
     one_of(entrance, ENTRANCES, "entrance")
-    if mode == "fusion" and entrance != "noise": raise ValueError(f"entrance: {entrance!r}, must be noise with mode fusion")
+    if mode == "fusion" and entrance != "noise":
+        raise ValueError(f"entrance: {entrance!r}, must be noise with mode fusion")
 
 class SemanticLayers(ModelMixin, ConfigMixin):
-    "The layers of an entrance, one after the other; a model of its own, so that a pipeline saves, loads and moves it"
+    "The layers of an entrance, one after the other: a model, so that a pipeline saves, loads and moves it"
     @register_to_config
     def __init__(self,
         mode: str = "cross_attention",  # or fusion
         n_layers: int = 1,              # of the cross-attention at noise and condition
         width: int = 64,                # of a token
-        heads: int = 8, variant: str = "startup_log", positions: bool = False, # of the same; positions of blocks, too
+        heads: int = 8, variant: str = "startup_log", # of the same
+        positions: bool = False,        # of the same, and of blocks
         entrance: str = "noise",        # condition, channels, tokens, blocks
-        blocks: int = 0, inner: int = 0, # of the transformer: how many, and how wide; only for the entrance blocks
+        blocks: int = 0, inner: int = 0, # of the transformer: how many, how wide; for the entrance blocks
     ):
         super().__init__()
         one_of(mode, MODES[1:], "mode")
@@ -479,7 +484,8 @@ class SemanticLayers(ModelMixin, ConfigMixin):
     @property
     def by_place(self): # does it need a semantic token for each of the right panel's?
         config = self.config
-        return config.mode == "fusion" or config.entrance in ("channels", "tokens") or config.entrance == "blocks" and config.positions
+        placed = config.entrance in ("channels", "tokens") or config.entrance == "blocks" and config.positions
+        return config.mode == "fusion" or placed
     @property
     def settings(self): return {k: v for k, v in self.config.items() if not k.startswith("_")}
 
@@ -520,7 +526,7 @@ class BlockProcessor:
     "A block's attention, and beside it what its queries find in the semantic tokens"
     def __init__(self, stock, layer, positions): self.stock, self.layer, self.positions = stock, layer, positions
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, image_rotary_emb=None,
-                 semantic_tokens=None, semantic_rows=None, semantic_n=None): # of the transformer's call: the map, and the picture's rows and tokens
+                 semantic_tokens=None, semantic_rows=None, semantic_n=None): # the map; the picture's rows, tokens
         out = self.stock(attn, hidden_states, encoder_hidden_states, attention_mask, image_rotary_emb)
         if semantic_tokens is None: return out
         query = attn.norm_q(attn.to_q(hidden_states[:, -semantic_n:]).unflatten(-1, (-1, attn.head_dim)))
@@ -542,7 +548,8 @@ def install(transformer, module) -> dict: # the processors that were there
     before = dict(transformer.attn_processors)
     if module is None or module.config.entrance != "blocks": return before
     if len(before) != len(module.layers):
-        raise ValueError(f"module: has layers for {len(module.layers)} blocks, must have {len(before)}, as the transformer")
+        raise ValueError(f"module: has layers for {len(module.layers)} blocks, must have {len(before)}, "
+                         "as the transformer")
     wrapped = {name: BlockProcessor(getattr(stock, "stock", stock), layer, module.config.positions)
                for (name, stock), layer in zip(before.items(), module.layers)}
     transformer.set_attn_processor(wrapped)
@@ -580,15 +587,18 @@ class Net(nn.Module):
 
     def forward(self,
         x, t,           # noisy tokens [B, N, 64]; time [B] in [0, 1]
-        b: dict,        # cond [B, N, 320], semantic [B, S, 64], text [B, L, D], pooled [B, P]; keep [B], False: no map for this one
+        b: dict,        # cond [B, N, 320], semantic [B, S, 64], text [B, L, D], pooled [B, P];
+                        # keep [B], False: no map for this one
         guidance, rows, # a number; rows of tokens
     ):                  # predicted velocity [B, N, 64]
         keep = b.get("keep")
-        if self.module is None or keep is None or keep.all(): return self.velocity(x, t, b, guidance, rows, self.module is not None)
-        unused = sum(0 * p.sum() for p in self.module.parameters()) # several processes expect a gradient for each parameter
+        if self.module is None or keep is None or keep.all():
+            return self.velocity(x, t, b, guidance, rows, self.module is not None)
+        unused = sum(0 * p.sum() for p in self.module.parameters()) # processes expect a gradient for each
         if not keep.any(): return self.velocity(x, t, b, guidance, rows, False) + unused
         parts = [(index, seen) for seen in (True, False) for index in [(keep == seen).nonzero()[:, 0]]]
-        found = [self.velocity(x[i], t[i], {k: v[i] for k, v in b.items()}, guidance, rows, seen) for i, seen in parts]
+        found = [self.velocity(x[i], t[i], {k: v[i] for k, v in b.items()}, guidance, rows, seen)
+                 for i, seen in parts]
         order = torch.cat([i for i, _ in parts]).argsort()
         return torch.cat(found)[order]
 
@@ -599,9 +609,9 @@ class Net(nn.Module):
         call = dict(hidden_states=torch.cat([x, b["cond"].to(x)], 2), img_ids=ids)
         if seen: call = add_semantics(self.module, call, b["semantic"].to(x), rows)
         call["hidden_states"] = call["hidden_states"].to(dtype)
-        if config.guidance_embeds: call["guidance"] = torch.full((len(x),), guidance, device=x.device, dtype=torch.float32)
-        text = b["text"].to(dtype)
-        return self.transformer(**call, timestep=t.to(dtype), pooled_projections=b["pooled"].to(dtype), encoder_hidden_states=text,
+        if config.guidance_embeds: call["guidance"] = x.new_full((len(x),), guidance, dtype=torch.float32)
+        text, pooled = b["text"].to(dtype), b["pooled"].to(dtype)
+        return self.transformer(**call, timestep=t.to(dtype), pooled_projections=pooled, encoder_hidden_states=text,
             txt_ids=text.new_zeros(text.shape[1], 3), return_dict=False)[0][:, :x.shape[1]]
 
 def module_for(
@@ -702,8 +712,8 @@ class SemanticConfig:
 # %% ../../nbs/flux/03_semantic.ipynb #2b9db76b
 LEAST = dict(n=1, n_val=1, n_layers=1, heads=1, rank=1, steps=1, batch_size=1, accumulate=1, panel=16, data_seed=0,
              seed=0, warmup=0, val_every=0, images_every=0, checkpoint_every=0) # whole numbers
-CHOICES = dict(mode=MODES, entrance=ENTRANCES, variant=VARIANTS, optimizer=("adamw", "prodigy"), schedule=("constant", "cosine"),
-               precision=("no", "bf16", "fp16"), dtype=("float32", "bfloat16", "float16"),
+CHOICES = dict(mode=MODES, entrance=ENTRANCES, variant=VARIANTS, optimizer=("adamw", "prodigy"),
+               schedule=("constant", "cosine"), precision=("no", "bf16", "fp16"), dtype=("float32", "bfloat16", "float16"),
                positions=(False, True), checkpointing=(False, True))
 MAX_SEED = 2 ** 23 - 1 # so that seed and step together fit a generator's 64 bits
 
@@ -730,10 +740,12 @@ def _check_text(config):
     for name in ("model", "data", "device", "cache", "out"):
         value = getattr(config, name)
         if value is None and name not in ("model", "data"): continue
-        if not isinstance(value, str) or not value or "\0" in value: raise ValueError(f"{name}: {value!r}, must be text")
+        if isinstance(value, str) and value and "\0" not in value: continue
+        raise ValueError(f"{name}: {value!r}, must be text")
     fill_prompt(config.prompt, caption="")
     try: torch.device(config.device or "cpu")
-    except RuntimeError: raise ValueError(f"device: {config.device!r}, must be a device such as cpu or cuda:0") from None
+    except RuntimeError:
+        raise ValueError(f"device: {config.device!r}, must be a device such as cpu or cuda:0") from None
 
 def _check_rates(config):
     "Numbers that need not be whole, and the light"
@@ -921,7 +933,7 @@ class SemanticRun:
         if config.out and Path(config.out).is_file(): raise ValueError(f"out: {config.out}: is a file, must be a folder")
         many = int(os.environ.get("WORLD_SIZE", 1)) > 1 # launched by accelerate or torchrun
         self.c, self.processes = config, PartialState(cpu=many and config.device == "cpu")
-        self.device = torch.device(config.device) if config.device else self.processes.device if many else default_device()
+        self.device = torch.device(config.device or (self.processes.device if many else default_device()))
         self.latents = latents or self._latents()
         if len(self.latents) <= config.n_val:
             raise ValueError(f"n_val: {config.n_val}, must be less than the {len(self.latents)} triptychs")
@@ -940,7 +952,8 @@ class SemanticRun:
 
     def _shared(self, net):
         "The network whose gradients are averaged over the processes"
-        return DistributedDataParallel(net.to(self.device), device_ids=None if self.device.type == "cpu" else [self.device])
+        devices = None if self.device.type == "cpu" else [self.device]
+        return DistributedDataParallel(net.to(self.device), device_ids=devices)
     def no_sync(self): return self.net.no_sync() if self.net is not self.bare else nullcontext()
     def _latents(self):
         "Encoded by one process, read by the others"
@@ -950,7 +963,8 @@ class SemanticRun:
     def _transformer(self):
         "The transformer alone"
         alone = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-        return load_fill(self.c.model, device=self.device, dtype=getattr(torch, self.c.dtype), without=alone).transformer
+        dtype = getattr(torch, self.c.dtype)
+        return load_fill(self.c.model, device=self.device, dtype=dtype, without=alone).transformer
     @property
     def n(self): return len(self.latents) - self.c.n_val
     def autocast(self):
@@ -970,8 +984,10 @@ def tell_start(run):
     "What is trained, as the log's first lines"
     if not run.processes.is_main_process: return
     log.info("Semantic mode: %s", run.c.mode)
-    if run.c.mode == "cross_attention" and run.c.entrance != "noise": log.info("Semantic entrance: %s", run.c.entrance)
-    if run.c.mode == "cross_attention" and run.c.entrance in ("noise", "condition"): log.info("Using Cross-Attention with %d layers, %d heads", run.c.n_layers, run.c.heads)
+    attends = run.c.mode == "cross_attention"
+    if attends and run.c.entrance != "noise": log.info("Semantic entrance: %s", run.c.entrance)
+    if attends and run.c.entrance in ("noise", "condition"):
+        log.info("Using Cross-Attention with %d layers, %d heads", run.c.n_layers, run.c.heads)
     if run.bare.module is not None: log.info("Added %d semantic %s parameters to optimizer", sum(p.numel() for p in run.bare.module.parameters()), run.c.mode.replace("_", "-"))
 
 # %% ../../nbs/flux/03_semantic.ipynb #107680f0
@@ -982,7 +998,7 @@ def _batch(run, step, part):
     b = run.latents.batch(index, torch.rand(len(index), generator=g) < c.drop_text, run.device)
     x1 = torch.randn(b["x0"].shape, generator=g)
     t = torch.randn(len(index), generator=g).sigmoid()
-    if c.drop_map: b["keep"] = (torch.rand(len(index), generator=g) >= c.drop_map).to(run.device) # drawn last: without, all is as before
+    if c.drop_map: b["keep"] = (torch.rand(len(index), generator=g) >= c.drop_map).to(run.device)
     return b, x1.to(run.device), t.to(run.device)
 
 def _tell_step(run, b, x1):
@@ -990,8 +1006,10 @@ def _tell_step(run, b, x1):
     if run.step < 2:
         module, rows = run.bare.module, run.latents.rows
         if module is not None: log.debug("Applying semantic %s:", run.c.mode.replace("_", "-"))
-        call = dict(hidden_states=torch.cat([x1, b["cond"].to(x1)], 2), img_ids=image_ids(rows, x1.shape[1] // rows, x1.device))
-        with torch.no_grad(): call = call if module is None else add_semantics(module, call, b["semantic"].to(x1), rows)
+        ids = image_ids(rows, x1.shape[1] // rows, x1.device)
+        call = dict(hidden_states=torch.cat([x1, b["cond"].to(x1)], 2), img_ids=ids)
+        if module is not None:
+            with torch.no_grad(): call = add_semantics(module, call, b["semantic"].to(x1), rows)
         hidden = call["hidden_states"]
         for name, x in dict(x_t=x1, semantic_tokens=b["semantic"], x_t_enhanced=hidden[..., :x1.shape[2]]).items(): shape_line(name, x)
         shape_line("hidden_states (final)", hidden)
@@ -1012,7 +1030,7 @@ def update(run: SemanticRun) -> float: # the mean loss
     "One step of the optimiser, from `accumulate` backward passes; stops at the first value that is not finite"
     config, total = run.c, 0.
     for part in range(config.accumulate): total += _backward(run, part)
-    _check_finite(run, "loss", [("mean over the batch", total)])
+    _check_finite(run, "loss", [("the batch", total)])
     for group in run.optimizer.param_groups: group["lr"] = group["share"] * lr_at(config, run.step)
     run.scaler.unscale_(run.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(list(run.trained.values()), config.clip)
@@ -1078,7 +1096,8 @@ def validate(
         x1 = torch.randn(b["x0"].shape, generator=generator(i)).to(run.device)
         for time_ in TIMES:
             t = x1.new_full((len(x1),), time_)
-            with averaged(run), run.autocast(): e = flow_loss(run.bare, b, x1, t, latents.rows, run.c.guidance)
+            with averaged(run), run.autocast():
+                e = flow_loss(run.bare, b, x1, t, latents.rows, run.c.guidance)
             right = e.unflatten(1, (latents.rows, 2, -1))[:, :, 1]
             sums += torch.stack([e.mean(1).sum(), right.flatten(1).mean(1).sum()]).cpu()
     found = dict(zip(("loss", "right"), (sums / run.c.n_val / len(TIMES)).tolist()))
@@ -1140,23 +1159,26 @@ def save_trained(
     "LoRA (diffusers' format), module and its configuration"
     out, module = Path(out), run.bare.module
     with averaged(run):
-        save_lora(run.bare.transformer, out/LORA)
+        save_lora(run.bare.transformer, out/LORA, LORA_TARGETS)
         if module is not None:
             with atomic_path(out/MODULE) as tmp: save_file(_on_cpu(module.state_dict()), tmp)
     settings = dict(mode="none") if module is None else module.settings
     with atomic_path(out/MODULE_CONFIG) as tmp: tmp.write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
 
 def save_lora(
-    transformer, # with one LoRA
-    file,        # safetensors
+    transformer,  # with one LoRA
+    file,         # safetensors
+    targets=None, # pattern of the layers it was added to; None: their names
 ):
     "The LoRA of a transformer as diffusers writes it"
     name, = lora_names(transformer)
     found = get_peft_model_state_dict(transformer, adapter_name=name)
     settings = transformer.peft_config[name].to_dict()
-    if settings["target_modules"] == set(LORA_TARGETS) or name == "default": settings["target_modules"] = LORA_TARGETS
+    layers = settings["target_modules"]
+    settings["target_modules"] = targets or (layers if isinstance(layers, str) else sorted(layers))
     with atomic_path(file) as tmp:
-        FluxFillPipeline.save_lora_weights(tmp.parent, found, weight_name=tmp.name, transformer_lora_adapter_metadata=settings)
+        FluxFillPipeline.save_lora_weights(tmp.parent, found, weight_name=tmp.name,
+                                           transformer_lora_adapter_metadata=settings)
 
 def _on_cpu(state): return {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
 
@@ -1204,7 +1226,8 @@ class Step:
     def __str__(self):
         seen = "" if self.val is None else f"  val {self.val['loss']:.4f}, right panel {self.val['right']:.4f}"
         scales = self.scales if len(self.scales) < 5 else [sum(self.scales) / len(self.scales)]
-        return f"[Step {self.step}] Loss: {self.loss:.4f}  lr {self.lr:.3g}" + "".join(f"  scale {s:.4f}" for s in scales) + seen
+        told = "".join(f"  scale {s:.4f}" for s in scales)
+        return f"[Step {self.step}] Loss: {self.loss:.4f}  lr {self.lr:.3g}{told}{seen}"
 
 def _due(c, every, step): return bool(every) and step % every == 0 or step == c.steps
 
@@ -1302,10 +1325,11 @@ def _one_tensor(pictures, name):
     "Pillow pictures of one size as a tensor"
     if not pictures: raise ValueError(f"{name}: no pictures, must be at least one")
     for im in pictures:
-        if not isinstance(im, Image.Image): raise ValueError(f"{name}: a {type(im).__name__}, must be Pillow pictures or a tensor")
-        if im.size != pictures[0].size:
-            raise ValueError(f"{name}: is {im.height} x {im.width}, must be {pictures[0].height} x {pictures[0].width} "
-                             "as the first one")
+        if not isinstance(im, Image.Image):
+            raise ValueError(f"{name}: a {type(im).__name__}, must be Pillow pictures or a tensor")
+        first = pictures[0]
+        if im.size != first.size:
+            raise ValueError(f"{name}: is {im.height} x {im.width}, must be {first.height} x {first.width} as the first one")
     return torch.cat([from_pil(im) for im in pictures])
 
 # %% ../../nbs/flux/03_semantic.ipynb #895bfdc3
@@ -1318,8 +1342,9 @@ class SemanticFluxFillPipeline(FluxFillPipeline):
     model_cpu_offload_seq = "text_encoder->text_encoder_2->semantic_module->transformer->vae"
 
     def __init__(self,
-        scheduler: FlowMatchEulerDiscreteScheduler, vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer,
-        text_encoder_2: T5EncoderModel, tokenizer_2: T5Tokenizer, transformer: FluxTransformer2DModel, # as the stock pipeline's
+        scheduler: FlowMatchEulerDiscreteScheduler, vae: AutoencoderKL, # these as the stock pipeline's
+        text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, text_encoder_2: T5EncoderModel, tokenizer_2: T5Tokenizer,
+        transformer: FluxTransformer2DModel,
         semantic_module: SemanticLayers = None, # None: it cannot see a semantic panel
     ):
         super().__init__(scheduler, vae, text_encoder, tokenizer, text_encoder_2, tokenizer_2, transformer)
@@ -1328,8 +1353,10 @@ class SemanticFluxFillPipeline(FluxFillPipeline):
     @classmethod
     def from_pretrained(cls, folder, **kw):
         "As diffusers does, and the LoRA that `save_pretrained` put beside"
+        if "semantic_module" not in kw and (cls.load_config(folder).get("semantic_module") or [None])[0]:
+            dtype = {k: kw[k] for k in ("dtype", "torch_dtype") if k in kw}
+            kw["semantic_module"] = checked_load(SemanticLayers, folder, subfolder="semantic_module", **dtype)
         pipe = super().from_pretrained(folder, **kw)
-        _check_module(pipe.semantic_module, folder)
         if pipe.transformer is not None and "transformer" not in kw: load_lora_beside(pipe, folder)
         return pipe
 
@@ -1365,12 +1392,14 @@ class SemanticFluxFillPipeline(FluxFillPipeline):
         x = as_pictures(visible, "visible")
         _check_sampling(self, num_inference_steps, guidance_scale, kw)
         check_number("map_guidance", map_guidance, at_least=0)
-        if semantic is None and map_guidance != 1: raise ValueError(f"map_guidance: {map_guidance}, needs a semantic picture")
+        if semantic is None and map_guidance != 1:
+            raise ValueError(f"map_guidance: {map_guidance}, needs a semantic picture")
         s = None if semantic is None else _check_semantic(self, as_pictures(semantic, "semantic"), x)
         x, s, kw = repeated(x, s, _prompts(prompt, kw, len(x)))
         kw.setdefault("max_sequence_length", min(512, self.tokenizer_2.model_max_length))
         diptych = torch.cat([x, torch.zeros_like(x)], 3)
-        with one_at_a_time(self), with_semantics(self, s, x.shape[2] // (2 * self.vae_scale_factor), map_guidance):
+        rows = x.shape[2] // (2 * self.vae_scale_factor)
+        with one_at_a_time(self), with_semantics(self, s, rows, map_guidance):
             images = super().__call__(image=to_unit(diptych), mask_image=right_mask(diptych), height=x.shape[2],
                 width=2 * x.shape[3], num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
                 output_type=output_type, return_dict=False, **kw)[0]
@@ -1393,7 +1422,7 @@ def with_semantics(pipe, semantic, rows, weight=1.): # weight: of `guided_veloci
     tokens, plain = encode_tokens(pipe.vae, semantic), []
     def enter(_, args, kw):
         hidden, dtype = kw["hidden_states"], module.dtype
-        s = tokens.to(hidden.device, dtype).expand(len(hidden), -1, -1) if len(tokens) == 1 else tokens.to(hidden.device, dtype)
+        s = tokens.to(hidden.device, dtype).expand(len(hidden), -1, -1) # one map for all, or one each
         plain[:] = [kw]
         call = add_semantics(module, kw | dict(hidden_states=hidden.to(dtype)), s, rows)
         return args, call | dict(hidden_states=call["hidden_states"].to(hidden.dtype))
@@ -1403,7 +1432,8 @@ def with_semantics(pipe, semantic, rows, weight=1.): # weight: of `guided_veloci
         v0 = transformer.forward(*args, **plain[0])[0] # past the hooks
         return (v0 + weight * (v - v0),)
     before = install(transformer, module)
-    hooks = [transformer.register_forward_pre_hook(enter, with_kwargs=True), transformer.register_forward_hook(leave, with_kwargs=True)]
+    hooks = [transformer.register_forward_pre_hook(enter, with_kwargs=True),
+             transformer.register_forward_hook(leave, with_kwargs=True)]
     try: yield
     finally:
         for hook in hooks: hook.remove()
@@ -1422,12 +1452,14 @@ def _check_semantic(pipe, semantic, visible):
     module, n = pipe.semantic_module, len(visible)
     if module is None:
         raise ValueError("semantic: a picture, but the pipeline has no semantic module to see it: load_semantic first")
-    if len(semantic) not in (1, n): raise ValueError(f"semantic: {len(semantic)} pictures, must be 1 or {n}, as many as visible")
+    if len(semantic) not in (1, n):
+        raise ValueError(f"semantic: {len(semantic)} pictures, must be 1 or {n}, as many as visible")
     (h, w), (height, width) = semantic.shape[2:], visible.shape[2:]
     if module.by_place and (h, w) != (height, width):
         raise ValueError(f"semantic: is {h} x {w}, must be {height} x {width} as visible: its tokens enter by place")
     if h * width != w * height and module.config.positions:
-        raise ValueError(f"semantic: is {h} x {w}, must have the shape of visible, {height} x {width}: it is looked at by place")
+        raise ValueError(f"semantic: is {h} x {w}, must have the shape of visible, {height} x {width}: "
+                         "it is looked at by place")
     return semantic
 
 def _prompts(prompt, kw, n):
@@ -1435,7 +1467,8 @@ def _prompts(prompt, kw, n):
     if kw.get("prompt_embeds") is not None: return _embedded(prompt, kw, n)
     if kw.get("pooled_prompt_embeds") is not None: raise ValueError("pooled_prompt_embeds: given without prompt_embeds")
     prompts = [prompt] * n if isinstance(prompt, str) else list(prompt) if isinstance(prompt, (list, tuple)) else None
-    if not prompts or not all(isinstance(p, str) for p in prompts): raise ValueError(f"prompt: {prompt!r}, must be text, or a list of it")
+    if not prompts or not all(isinstance(p, str) for p in prompts):
+        raise ValueError(f"prompt: {prompt!r}, must be text, or a list of it")
     if len(prompts) != n: raise ValueError(f"prompt: {len(prompts)} prompts, must be one, or {n}, as many as visible")
     return dict(kw, prompt=prompts)
 
@@ -1447,7 +1480,8 @@ def _embedded(prompt, kw, n):
         if not isinstance(x, torch.Tensor) or len(x) not in (1, n):
             found = f"{len(x)} rows" if isinstance(x, torch.Tensor) else repr(x)
             raise ValueError(f"{k}: {found}, must be a tensor of 1 or {n} rows, as many as visible")
-    return dict(kw, prompt=None, **{k: kw[k].expand(n, *kw[k].shape[1:]) for k in ("prompt_embeds", "pooled_prompt_embeds")})
+    embedded = {k: kw[k].expand(n, *kw[k].shape[1:]) for k in ("prompt_embeds", "pooled_prompt_embeds")}
+    return kw | embedded | dict(prompt=None)
 
 # %% ../../nbs/flux/03_semantic.ipynb #03a64ca2
 def repeated(
@@ -1472,7 +1506,8 @@ def one_at_a_time(pipe):
     "A `RuntimeError` if another thread, or a callback of this one, is painting with the same transformer"
     with _guard:
         if user := _in_use.get(pipe.transformer):
-            raise RuntimeError(f"{type(pipe).__name__}: its transformer is in use by thread {user}, must be one call at a time")
+            raise RuntimeError(f"{type(pipe).__name__}: its transformer is in use by thread {user}, "
+                               "must be one call at a time")
         _in_use[pipe.transformer] = threading.current_thread().name
     try: yield
     finally: del _in_use[pipe.transformer]
@@ -1485,8 +1520,9 @@ def check_lora(
     names, layers = lora_names(transformer), [m for m in transformer.modules() if isinstance(m, BaseTunerLayer)]
     merged = [bool(m.merged_adapters) for m in layers]
     if all(merged): return False # none, or fused
-    if any(merged): raise ValueError("transformer: its LoRA is fused in some layers only, must be fused in all or in none")
-    if len(names) > 1: raise ValueError(f"transformer: has the LoRAs {', '.join(names)}, must have one: fuse_lora, or delete_adapters")
+    if any(merged): raise ValueError("transformer: its LoRA is fused in some layers only, must be in all or in none")
+    if len(names) > 1:
+        raise ValueError(f"transformer: has the LoRAs {', '.join(names)}, must have one: fuse_lora, or delete_adapters")
     changed = [m for m in layers if any(m.scaling[n] != m.lora_alpha[n] / m.r[n] for n in m.scaling)]
     if changed or any(m.disable_adapters for m in layers):
         raise ValueError("transformer: its LoRA is scaled or switched off, must be as it was loaded, or fused")
@@ -1512,13 +1548,15 @@ def load_module(
     folder, config = Path(folder), module_settings(folder)
     if config["mode"] == "none": return None
     if not (folder/MODULE).is_file():
-        raise FileNotFoundError(f"{folder/MODULE}: no such file; {MODULE_CONFIG} says that a {config['mode']} module belongs to the LoRA")
+        raise FileNotFoundError(f"{folder/MODULE}: no such file; {MODULE_CONFIG} says that a {config['mode']} module "
+                                "belongs to the LoRA")
     module, width = SemanticLayers(**config), token_width(transformer)
     if config["width"] != width:
         raise ValueError(f"{folder/MODULE_CONFIG}: width {config['width']}, must be {width}, the transformer's out_channels")
     size = {name: module_for(transformer, entrance=module.config.entrance).config[name] for name in ("blocks", "inner")}
     for name, n in size.items():
-        if module.config[name] != n: raise ValueError(f"{folder/MODULE_CONFIG}: {name} {module.config[name]}, must be {n}, the transformer's")
+        if module.config[name] == n: continue
+        raise ValueError(f"{folder/MODULE_CONFIG}: {name} {module.config[name]}, must be {n}, the transformer's")
     _fill(module, folder/MODULE)
     return module.to(transformer.device).eval().requires_grad_(False)
 
@@ -1528,11 +1566,13 @@ def module_settings(
     "The settings of a folder's semantic module"
     folder = Path(folder)
     for name in (MODULE_CONFIG, LORA):
-        if not (folder/name).is_file(): raise FileNotFoundError(f"{folder/name}: no such file; a training writes it beside its checkpoint")
+        if not (folder/name).is_file():
+            raise FileNotFoundError(f"{folder/name}: no such file; a training writes it beside its checkpoint")
     file = folder/MODULE_CONFIG
     try: config = json.loads(read_text(file))
     except ValueError as e: raise OSError(f"{file}: not JSON ({_one_line(e)})") from None
-    if not isinstance(config, dict) or "mode" not in config: raise OSError(f"{file}: must hold the settings of a semantic module")
+    if not isinstance(config, dict) or "mode" not in config:
+        raise OSError(f"{file}: must hold the settings of a semantic module")
     known = [*inspect.signature(SemanticLayers.__init__).parameters]
     return refuse_unknown(config, known, str(file))
 
@@ -1544,15 +1584,11 @@ def _fill(module, file):
         if a != b: raise OSError(f"{file}: {name} is {a}, the module has {b}")
     module.load_state_dict(found)
 
-def _check_module(module, folder):
-    "An `OSError` for weights of a loaded module that are not finite"
-    for name, p in (module.named_parameters() if module is not None else ()):
-        if not p.isfinite().all(): raise OSError(f"{folder}: {name} of semantic_module is not finite, was the training healthy?")
-
 # %% ../../nbs/flux/03_semantic.ipynb #50558eda
 def _selftest():
     "A minimal test of this part"
-    config = SemanticConfig(model="dummy-flux-fill", n=4, n_val=1, panel=32, steps=3, batch_size=2, rank=4, lr=1e-2, device="cpu")
+    config = SemanticConfig(model="dummy-flux-fill", device="cpu", n=4, n_val=1, panel=32, steps=3, batch_size=2, rank=4,
+                            lr=1e-2)
     run = SemanticRun(config)
     frozen = run.bare.transformer.proj_out.weight.clone()
     records = list(train_semantic(run))
