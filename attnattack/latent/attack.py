@@ -43,7 +43,7 @@ def weighted(
     finite = torch.isfinite(steps).all(0)
     return (factors @ torch.where(finite, steps, 0.)).masked_fill(~finite, math.nan)
 
-# %% ../../nbs/latent/06_attack.ipynb #90260466
+# %% ../../nbs/latent/06_attack.ipynb #7f5cbe49
 @dataclass(frozen=True)
 class Pass:
     "One way down: everything that an iteration looks at"
@@ -76,7 +76,8 @@ def walk_terms(
         release_free_memory()
     image = blend_with_mask(prepared, z)
     logits = prepared.classifier(to_unit(image.nan_to_num()).clamp(0, 1))
-    broken = ~torch.isfinite(image).flatten(1).all(1) # a classifier refuses such a picture; here its ce says so
+    # a classifier refuses a picture that is not finite; here its ce says so
+    broken = ~torch.isfinite(image).flatten(1).all(1)
     ce = cross_entropies(prepared.classifier, logits, prepared.wanted).masked_fill(broken, math.nan)
     own = weighted(prepared.weights().to(steps), steps)
     terms = []
@@ -85,7 +86,7 @@ def walk_terms(
         terms.append(Terms(ce[i], own[i], focus, l2_loss(start[i], prepared.start[i])))
     return Pass(terms, steps, logits, cross, image)
 
-# %% ../../nbs/latent/06_attack.ipynb #88a158a5
+# %% ../../nbs/latent/06_attack.ipynb #fa4f138b
 @dataclass(frozen=True)
 class Latents:
     "Where each picture of a batch stands"
@@ -113,7 +114,7 @@ class LatentRecord:
     "One iteration, a value for each picture; None for those that have stopped"
     iteration: int     # from 1
     loss: list         # the weighted sum
-    terms: list        # raw terms: {ce, self, cross, l2}; self is the sum over steps under the timestep weights
+    terms: list        # raw terms: {ce, self, cross, l2}; self: sum over steps under the timestep weights
     self_steps: list   # self-attention loss of each step, unweighted
     hit: list          # was the picture misclassified (as the target) in this iteration?
     weights: list      # the factors n·w of this iteration, [n]
@@ -249,11 +250,13 @@ def finish(
     maps = (label_map(a, prepared.tokens, prepared.size) for a in (prepared.reference.cross, found.cross))
     return LatentResult(*pictures, *maps, failed, latent)
 
-# %% ../../nbs/latent/06_attack.ipynb #4bcfe939
+# %% ../../nbs/latent/06_attack.ipynb #c2b12082
 def _selftest():
     "A minimal test of this part"
-    config = LatentConfig(pretrained_diffusion_path="dummy", model_name="dummy", device="cpu", res=64, start_step=18,
-                          iterations=2, null_iterations=2, lr=.05, target="vehicle")
+    config = LatentConfig(
+        pretrained_diffusion_path="dummy", model_name="dummy", device="cpu", res=64, start_step=18,
+        iterations=2, null_iterations=2, lr=.05, target="vehicle",
+    )
     x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     prepared = prepare(config, x, ["log"], ["log"])
     records = list(attack(prepared))
@@ -262,7 +265,8 @@ def _selftest():
     target = torch.tensor([prepared.classifier.classes.index("vehicle")])
     first = float(cross_entropies(prepared.classifier, logits, target)[0])
     assert len(records) == 2 and not torch.equal(result.adversarial, result.reconstruction)
-    assert abs(records[0].terms[0]["ce"] - first) < .05, "the target"
+    is_target = prepared.wanted.tolist() == target.tolist()
+    assert is_target and abs(records[0].terms[0]["ce"] - first) < .05, "the target"
     assert records[0].terms[0]["self"] < 1e-9 < records[1].terms[0]["self"], "the self loss"
     assert records[1].loss[0] < records[0].loss[0], "the step"
     return f"latent: 2 iterations towards a target, loss {records[0].loss[0]:.3f} → {records[1].loss[0]:.3f}"

@@ -18,7 +18,9 @@ from ..data import find_images
 from .attack import attack, finish
 from .config import LatentConfig, check_paths
 from .pictures import KINDS, files_of, find_items, read_item, save_losses, save_pictures
-from .preparation import check_model, load_attacked, load_model, new_weights, preparing, target_of
+from attnattack.latent.preparation import (
+    check_model, load_attacked, load_model, new_weights, preparing, target_of,
+)
 from attnattack.latent.records import (
     append_records, bind_folder, check_folder, make_record, outdated, read_records, write_summary,
 )
@@ -74,7 +76,8 @@ class Folder:
         return Event("failed", (item.path.name,), why)
 
 # %% ../../nbs/latent/09_folder.ipynb #cea91e31
-OWN_FILES = ("config", "records", "summary", "weights", "weights.next") # what a run writes beside the pictures
+# what a run writes beside the pictures
+OWN_FILES = ("config", "records", "summary", "weights", "weights.next")
 
 def remove_own_leftovers(out):
     "Temporary files of a killed run away"
@@ -147,7 +150,8 @@ def _attack(folder, good):
     start, records = time.time(), []
     items, images, classes, words = zip(*good)
     names = tuple(item.path.name for item in items)
-    phases = preparing(folder.config, torch.stack(images), classes, words, folder.model, folder.classifier, folder.weights)
+    parts = folder.model, folder.classifier, folder.weights
+    phases = preparing(folder.config, torch.stack(images), classes, words, *parts)
     prepared = yield from _as_events(phases, names)
     for record in attack(prepared):
         records.append(record)
@@ -177,7 +181,8 @@ def _attempt(folder, good):
     halved = memory and len(good) > 1 and folder.size == folder.config.batch_size
     if halved:
         folder.size = -(-len(good) // 2)
-        yield Event("note", text=f"out of memory with {len(good)} pictures at once: from now on {folder.size}")
+        at_once = f"{len(good)} pictures at once: from now on {folder.size}"
+        yield Event("note", text=f"out of memory with {at_once}")
     elif len(good) == 1 or memory:
         for item, *_ in good:
             yield folder.fail(item, why)
@@ -202,7 +207,7 @@ def _sort_out(folder):
     return done, why
 
 def _at_the_door(folder, done):
-    "Everything that can be known before the first picture; only then the folder is bound to the configuration"
+    "All that can be known before the first picture; only then the folder is bound to the configuration"
     todo = [item for item in folder.items if item.stem not in done]
     words = [item.word for item in todo if item.word is not None] or folder.names
     if todo:
@@ -229,7 +234,7 @@ def attack_folder(
     config: LatentConfig,           # with images_root and save_dir
     model=None, classifier=None,    # loaded parts; None: those that the configuration names
 ):
-    "Attack the pictures of a folder; yields `Event`s. Failures are events, and in `PicturesFailed` at the end"
+    "Attack the pictures of a folder; yields `Event`s. Failures are events, and `PicturesFailed` at the end"
     sweep_maps()
     folder = Folder(config, model, classifier)
     with lock_folder(folder.out):
@@ -250,7 +255,7 @@ def attack_folder(
 
 # %% ../../nbs/latent/09_folder.ipynb #67f35c11
 class Bars:
-    "Two progress bars: pictures, and the parts of the batch at work; the lower one starts anew with each part and each batch"
+    "Two progress bars: pictures, and the parts of the batch at work"
     def __init__(self, n, iterations):
         self.outer = tqdm(total=n, desc="pictures")
         self.inner = tqdm(total=iterations, leave=False, mininterval=.5)
@@ -361,8 +366,10 @@ def _selftest():
     with tempfile.TemporaryDirectory() as home:
         picture = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
         save_image(picture, Path(home)/"images"/"a.png")
-        config = LatentConfig(images_root=f"{home}/images", save_dir=f"{home}/out", pretrained_diffusion_path="dummy",
-                              model_name="dummy", device="cpu", res=32, start_step=19, iterations=1, null_iterations=1)
+        config = LatentConfig(
+            images_root=f"{home}/images", save_dir=f"{home}/out", pretrained_diffusion_path="dummy",
+            model_name="dummy", device="cpu", res=32, start_step=19, iterations=1, null_iterations=1,
+        )
         kinds = [[e.kind for e in attack_folder(config, dummy_diffusion())] for _ in range(2)]
         assert kinds[0].count("done") == 1 and "skipped" not in kinds[0], kinds
         assert kinds[1].count("skipped") == 1 and "done" not in kinds[1], "the second start"

@@ -24,7 +24,8 @@ from .config import LatentConfig, check_paths
 from ..utils import cover, from_pil, from_unit, open_image, save_image, to_unit
 
 # %% ../../nbs/latent/07_pictures.ipynb #68a97beb
-IMAGENET = tuple(n for n in CLASSIFIERS if n.startswith("efficientnet")) # those of the registered ones that know ImageNet
+# those of the registered classifiers that know ImageNet
+IMAGENET = tuple(name for name in CLASSIFIERS if name.startswith("efficientnet"))
 
 def prompt_names(config: LatentConfig, classifier) -> list:
     "The class names that prompts are made of"
@@ -42,8 +43,10 @@ def check_class_numbers(
     for picture, y in zip(paths, ys):
         if y < n:
             continue
-        who = f"{', '.join(IMAGENET)}, or a hub name"
-        known = f"; ImageNet's labels need dataset_name imagenet and a classifier that knows them ({who})" if n < 1000 else ""
+        known = ""
+        if n < 1000:
+            known = ("; ImageNet's labels need dataset_name imagenet and a classifier that knows them "
+                     f"({', '.join(IMAGENET)}, or a hub name)")
         raise ValueError(f"{path}: class {y + base} of {picture.name}, must be from {base} to {n - 1 + base} "
                          f"for {classifier.name}{known}")
 

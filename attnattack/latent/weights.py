@@ -77,7 +77,7 @@ class TimestepWeights:
         return factors if self.mode == "learnable" else factors.detach()
 
     def step(self):
-        "Move the network if a gradient has arrived, and forget the gradient; one that is not finite is refused"
+        "Move the network if a gradient has arrived, and forget it; one that is not finite is refused"
         if self.optimizer is None:
             return
         grads = [p.grad for p in self.net.parameters() if p.grad is not None]
