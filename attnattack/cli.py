@@ -188,22 +188,32 @@ class Latent:
     "Attack the pictures of a folder in a diffusion model's latent space (DiffAttack), with timestep weights"
 
 def latent_command() -> type: # a frozen dataclass
-    "The command `latent`: the fields of `LatentConfig`, and `is_test`; what is wrong with them is said before anything slow is loaded"
-    from attnattack.latent.settings import LatentConfig, check_paths
+    "The command `latent`: the fields of `LatentConfig`, and `is_test`; wrong values are told before anything slow is loaded"
+    from attnattack.base.config import command_of
+    from attnattack.latent.config import LatentConfig, check_paths
+
     @dataclass(frozen=True)
-    class Command(LatentConfig, Latent):
+    class Command(command_of(LatentConfig), Latent):
         __doc__ = Latent.__doc__
         is_test: bool = False # attack nothing, say what is there: in save_dir or, as with DiffAttack, in images_root
-        def __post_init__(self): pass # checked when it is called: the message is then ours alone
+
+        def __post_init__(self):
+            pass # checked when it is called: the message is then ours alone
+
         def __call__(self):
-            c = LatentConfig(**{f.name: getattr(self, f.name) for f in fields(LatentConfig)})
-            if self.is_test and not (c.save_dir or c.images_root): raise ValueError("save_dir: must be given")
-            if not self.is_test: check_paths(c)
-            from attnattack.latent import read_records, results_folder, run_folder, summary, summary_text
-            failed = "" if self.is_test else run_folder(c)
-            folder = results_folder(c.save_dir, c.images_root) if self.is_test else c.save_dir
-            if self.is_test or read_records(folder): print(summary_text(summary(folder)))
-            if failed: raise RuntimeError(failed)
+            config = LatentConfig(**{f.name: getattr(self, f.name) for f in fields(LatentConfig)})
+            if self.is_test and not (config.save_dir or config.images_root):
+                raise ValueError("save_dir: must be given")
+            if not self.is_test:
+                check_paths(config)
+            from attnattack.latent.folder import run_folder
+            from attnattack.latent.records import read_records, results_folder, summary, summary_text
+            failed = "" if self.is_test else run_folder(config)
+            folder = results_folder(config.save_dir, config.images_root) if self.is_test else config.save_dir
+            if self.is_test or read_records(folder):
+                print(summary_text(summary(folder)))
+            if failed:
+                raise RuntimeError(failed)
     return Command
 
 # %% ../nbs/90_cli.ipynb #8f4737da
@@ -212,7 +222,8 @@ def _booleans(
     command: type,   # dataclass of the command
 ) -> list[str]:
     "`--is_test True` as `--is_test`, `--is_test False` as nothing"
-    flags, out, k = {f.name for f in fields(command) if f.type is bool}, [], 0
+    hints = typing.get_type_hints(command)
+    flags, out, k = {name for name, kind in hints.items() if kind is bool}, [], 0
     is_flag = lambda a: a.startswith("--") and a[2:].split("=")[0].replace("-", "_") in flags
     argv = [part for a in argv for part in (a.split("=", 1) if is_flag(a) else [a])]
     while k < len(argv):
