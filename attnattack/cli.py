@@ -253,7 +253,7 @@ def _within(name, value, low, high):
 
 def _check_layout(command):
     "All that can be known about `layout` before PyTorch is imported; the settings of its guidance"
-    from attnattack.layout.settings import Guidance, boxes_of_phrases, check_folder, has_words
+    from attnattack.layout.settings import Guidance, boxes_of_phrases, check_output_folder, has_words
     most = float("inf")
     rules = dict(steps=(1, 1000), n=(1, 10**6), seed=(-2**63, 2**63 - 1), cfg=(-most, most))
     for name, (low, high) in rules.items():
@@ -264,7 +264,7 @@ def _check_layout(command):
     for phrase in boxes_of_phrases(command.box):
         if not has_words(command.prompt, phrase):
             raise ValueError(f"phrase: {phrase!r} is not in the prompt {command.prompt!r}")
-    check_folder(command.out)
+    check_output_folder(command.out)
     _check_model_name(command.model)
     return guidance
 

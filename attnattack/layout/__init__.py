@@ -6,10 +6,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "settings": [
             "Guidance", "plain", "check_box", "boxes_of", "objects_of", "check_phrase", "boxes_of_phrases",
-            "has_words", "check_folder",
+            "has_words", "check_output_folder",
         ],
         "boxes": [
-            "COLOURS", "MOST_CELLS", "MOST_PICTURES", "draw_box", "cells_between", "box_mask", "cell_of",
+            "BOX_COLOURS", "MOST_CELLS", "MOST_PICTURES", "draw_box", "cells_between", "box_mask", "cell_of",
             "used_maps", "Target", "token_ids", "prompts_of", "layouts_of",
         ],
         "loss": ["map_loss", "layout_loss", "sigma_squared", "step_size", "refined", "box_bias"],

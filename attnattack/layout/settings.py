@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Guidance', 'plain', 'check_box', 'boxes_of', 'objects_of', 'check_phrase', 'boxes_of_phrases', 'has_words',
-           'check_folder']
+           'check_output_folder']
 
 # %% ../../nbs/layout/00_settings.ipynb #438dd527
 from dataclasses import dataclass, fields
@@ -133,8 +133,8 @@ def has_words(
     prompt, phrase = (re.findall(r"[^\W\d_]+|\d|[^\w\s]|_", text.lower()) for text in (prompt, phrase))
     return bool(phrase) and any(prompt[i:i + len(phrase)] == phrase for i in range(len(prompt)))
 
-# %% ../../nbs/layout/00_settings.ipynb #a3981d3b
-def check_folder(out):
+# %% ../../nbs/layout/00_settings.ipynb #b59ca479
+def check_output_folder(out):
     "Can files be written there? Nothing is made yet"
     path = Path(out).absolute()
     nearest = next(parent for parent in (path, *path.parents) if parent.exists())
