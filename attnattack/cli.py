@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Pairs', 'Boxes', 'COMMANDS', 'rooms', 'Selftest', 'Experiments', 'Run', 'Sweep', 'Status', 'Verify', 'Report',
-           'Scenes', 'Latent', 'latent_command', 'Layout', 'Evaluate', 'SemanticTrain', 'SemanticSample', 'Semantic',
-           'parse', 'exit_code', 'message', 'main']
+           'Scenes', 'Latent', 'latent_command', 'Layout', 'Evaluate', 'SemanticTrain', 'train_command',
+           'SemanticSample', 'Semantic', 'semantic_command', 'parse', 'exit_code', 'message', 'main']
 
 # %% ../nbs/90_cli.ipynb #97fe8e28
 from dataclasses import dataclass, field, fields
@@ -310,25 +310,48 @@ class Evaluate:
 # %% ../nbs/90_cli.ipynb #877c5d5b
 def _known(config):
     "The fields of a configuration as parameters, so that what is typed is checked and converted as a run's"
-    def types(f): return tuple(list if t is tuple else t for t in (typing.get_args(f.type) or (f.type,)))
+    from attnattack.base.config import kinds_of
+    def types(f): return tuple(list if kind is tuple else kind for kind in kinds_of(f.type))
     return {f.name: Parameter(f.name, f.default, types(f)) for f in fields(config)}
 
 @dataclass(frozen=True)
 class SemanticTrain:
     "Train a LoRA and a semantic module for FLUX-Fill; a training that was interrupted goes on"
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] # gets checkpoint, log, LoRA and module
-    param: Pairs = field(default_factory=list) # a field of SemanticConfig; -p may be given again
-    file: Annotated[Path | None, tyro.conf.arg(aliases=["-f"], metavar="YAML")] = None # fields of SemanticConfig
-    verbose: bool = False # shapes of the first two steps, scales every hundred
-    def __call__(self):
-        from attnattack.flux.semantic import SemanticConfig, SemanticRun, log, train_semantic, with_progress
-        given = (read_parameters(self.file, "semantic") if self.file else {}) | dict(self.param)
-        config = SemanticConfig(**check_parameters(given, _known(SemanticConfig)) | dict(out=str(self.out)))
-        logging.basicConfig(format="[%(levelname)s] %(message)s")
-        log.setLevel(logging.DEBUG if self.verbose else logging.INFO)
-        run = SemanticRun(config)
-        done = with_progress(run, train_semantic(run))
-        print(f"{done[-1]}\n{self.out}" if done else f"done already: {self.out}")
+
+def _semantic_training(config, verbose):
+    "Train, with progress, and say where the result is"
+    from attnattack.flux import SemanticRun, log, train_semantic, with_progress
+    logging.basicConfig(format="[%(levelname)s] %(message)s")
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    run = SemanticRun(config)
+    done = with_progress(run, train_semantic(run))
+    print(f"{done[-1]}\n{config.out}" if done else f"done already: {config.out}")
+
+def train_command(
+    typed: set, # the fields that were typed as options
+) -> type:      # a frozen dataclass
+    "The command `semantic train`: an option for each field of `SemanticConfig`"
+    from attnattack.base.config import command_of
+    from attnattack.flux.config import SemanticConfig
+    pairs = tyro.conf.arg(aliases=["-p"], metavar="KEY VALUE", help="a field; -p may be given again")
+    yaml = tyro.conf.arg(aliases=["-f"], metavar="YAML", help="fields, as a YAML file")
+    append = tyro.conf.UseAppendAction[list[tuple[str, str]]]
+    told = tyro.conf.arg(help="shapes of the first two steps, scales every hundred")
+    options = command_of(SemanticConfig,
+        param=(Annotated[append, pairs], field(default_factory=list)),
+        file=(Annotated[Path | None, yaml], field(default=None)),
+        verbose=(Annotated[bool, told], field(default=False)))
+    @dataclass(frozen=True)
+    class Train(options, SemanticTrain):
+        __doc__ = SemanticTrain.__doc__
+        def __post_init__(self): pass # checked when it is called: the message is then ours alone
+        def __call__(self):
+            given = (read_parameters(self.file, "semantic") if self.file else {}) | dict(self.param)
+            options = {name: getattr(self, name) for name in typed}
+            config = SemanticConfig(**check_parameters(given, _known(SemanticConfig)) | options)
+            if config.out is None: raise ValueError("out: must be given, the folder of the training")
+            _semantic_training(config, self.verbose)
+    return Train
 
 # %% ../nbs/90_cli.ipynb #3900db28
 @dataclass(frozen=True)
@@ -346,7 +369,7 @@ class SemanticSample:
     seed: int = 0
     device: str | None = None # None: a GPU if there is one
     def __call__(self):
-        from attnattack.flux.semantic import SemanticFluxFillPipeline, load_fill
+        from attnattack.flux import SemanticFluxFillPipeline, load_fill
         from attnattack.utils import atomic_path, generator
         visible, semantic = self._pictures()
         pipe = load_fill(self.model, SemanticFluxFillPipeline, self.device)
@@ -358,7 +381,7 @@ class SemanticSample:
 
     def _pictures(self):
         "What is given, when all of it fits and the output can be written"
-        from attnattack.flux.semantic import SUFFIXES, as_pictures, module_settings
+        from attnattack.flux import SUFFIXES, as_pictures, module_settings
         from attnattack.utils import check_number, open_image
         if self.out.suffix.lower() not in SUFFIXES: raise ValueError(f"out: {self.out}, must end in {', '.join(SUFFIXES)}")
         if self.out.is_dir(): raise ValueError(f"out: {self.out} is a folder, must be a file")
@@ -380,8 +403,22 @@ class SemanticSample:
 @dataclass(frozen=True)
 class Semantic:
     "Train or use semantic cross-attention on FLUX-Fill"
-    do: tyro.conf.OmitSubcommandPrefixes[Annotated[SemanticTrain, tyro.conf.subcommand("train")] | Annotated[SemanticSample, tyro.conf.subcommand("sample")]]
-    def __call__(self): self.do()
+
+def semantic_command(
+    argv: list[str], # what was typed after `attnattack`
+) -> type:           # a frozen dataclass
+    "The command `semantic` with `train` and `sample`"
+    from attnattack.flux.config import SemanticConfig
+    words = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")}
+    train = train_command(words & {f.name for f in fields(SemanticConfig)})
+    train = Annotated[train, tyro.conf.subcommand("train")]
+    sample = Annotated[SemanticSample, tyro.conf.subcommand("sample")]
+    @dataclass(frozen=True)
+    class Command(Semantic):
+        __doc__ = Semantic.__doc__
+        do: tyro.conf.OmitSubcommandPrefixes[train | sample]
+        def __call__(self): self.do()
+    return Command
 
 # %% ../nbs/90_cli.ipynb #adc7753c
 COMMANDS = dict(selftest=Selftest, experiments=Experiments, run=Run, sweep=Sweep, status=Status, verify=Verify, report=Report, scenes=Scenes, latent=Latent, layout=Layout, evaluate=Evaluate, semantic=Semantic)
@@ -391,6 +428,7 @@ def _tyro(argv):
     about = f"attnattack {__version__}: attack, guide and look into diffusion models through their attention"
     commands, config = COMMANDS, (tyro.conf.FlagCreatePairsOff,)
     if argv[:1] == ["latent"]: commands = commands | dict(latent=latent_command()); argv = _booleans(argv, commands["latent"])
+    if argv[:1] == ["semantic"]: commands = commands | dict(semantic=semantic_command(argv))
     return tyro.extras.subcommand_cli_from_dict(commands, args=argv, prog="attnattack", description=about, config=config)
 
 # %% ../nbs/90_cli.ipynb #5aab6109

@@ -34,7 +34,8 @@ def add_lora(
         raise ValueError(f"transformer: has a LoRA already ({', '.join(names)}), must have none: "
                          "fuse_lora and unload_lora_weights, then train")
     transformer.requires_grad_(False)
-    config = LoraConfig(r=rank, lora_alpha=alpha or rank, init_lora_weights="gaussian", target_modules=LORA_TARGETS)
+    config = LoraConfig(r=rank, lora_alpha=alpha or rank, init_lora_weights="gaussian",
+                        target_modules=LORA_TARGETS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         transformer.add_adapter(config)
@@ -70,9 +71,11 @@ def check_lora(
     if any(merged):
         raise ValueError("transformer: its LoRA is fused in some layers only, must be in all or in none")
     if len(names) > 1:
-        raise ValueError(f"transformer: has the LoRAs {', '.join(names)}, must have one: fuse_lora, or delete_adapters")
+        raise ValueError(f"transformer: has the LoRAs {', '.join(names)}, must have one: "
+                         "fuse_lora, or delete_adapters")
     if any(_is_changed(layer) or layer.disable_adapters for layer in layers):
-        raise ValueError("transformer: its LoRA is scaled or switched off, must be as it was loaded, or fused")
+        raise ValueError("transformer: its LoRA is scaled or switched off, "
+                         "must be as it was loaded, or fused")
     return True
 
 def _is_changed(layer):
