@@ -18,7 +18,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "latent.settings": ["LatentConfig"],
         "latent.attack": ["attack_folder", "latent_attack"],
         "layout.pipeline": ["LayoutGuidancePipeline", "attend", "layout_pipeline"],
-        "flux.semantic": ["SemanticConfig", "SemanticFluxFillPipeline", "train_semantic"],
+        "flux.config": ["SemanticConfig"],
+        "flux.trainer": ["train_semantic"],
+        "flux.pipeline": ["SemanticFluxFillPipeline"],
         "evaluate.evaluation": ["EvaluateConfig"],
     },
 )
