@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "release": ["hijacked"],
         "attention": ["average", "overlay", "select", "token_maps", "trace_maps"],
         "attack": ["PatchConfig", "train_patch"],
-        "latent.settings": ["LatentConfig"],
+        "latent.config": ["LatentConfig"],
         "latent.attack": ["attack_folder", "latent_attack"],
         "layout.pipeline": ["LayoutGuidancePipeline", "attend", "layout_pipeline"],
         "flux.config": ["SemanticConfig"],
