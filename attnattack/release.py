@@ -6,8 +6,10 @@
 __all__ = ['assert_released', 'release', 'hijacked']
 
 # %% ../nbs/05_release.ipynb #44c4cfca
+import importlib
 import torch
-from .hijack import Capture, Hijack, hijacked_modules, plan_hijack
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from .hijack import Capture, Hijack, MapProcessor, hijacked_modules, place_of, plan_hijack
 
 # %% ../nbs/05_release.ipynb #b9edff40
 def assert_released(
@@ -29,19 +31,35 @@ def release(
     assert_released(h.net)
 
 # %% ../nbs/05_release.ipynb #6c28e62f
+def _read_elsewhere(net, capture):
+    "Does room 03's arithmetic not fit, by what the network and `capture` are?"
+    layers = {name: module for name, module in net.named_modules() if type(module).__name__ == "Attention"}
+    known = {AttnProcessor, AttnProcessor2_0, MapProcessor}
+    strange = {type(module.processor) for module in layers.values()} - known
+    # processors named …2_0 call the kernel, which `dit.maps` can see
+    if type(capture) is not Capture or any(cls.__name__.endswith("2_0") for cls in strange):
+        return True
+    return hasattr(net, "config") and all(place_of(name) == "other" for name in layers)
+
 class hijacked:
     "Hijack for the length of a `with` block; gives the `Hijack` with its store"
     h = None
     def __init__(self,
-        net: torch.nn.Module,         # the U-Net
+        net: torch.nn.Module,         # a U-Net, or a transformer of `dit.maps`
         capture: Capture = Capture(), # which maps to keep
         how: str = "forward",         # or processor
     ):
         self.net, self.capture, self.how = net, capture, how
 
+    def plan(self):
+        "What reads this network's attention, touching nothing yet"
+        if _read_elsewhere(self.net, self.capture):
+            return importlib.import_module("attnattack.dit.maps").Watch(self.net, self.capture)
+        return plan_hijack(self.net, self.capture, self.how)
+
     def __enter__(self):
         try:
-            self.h = plan_hijack(self.net, self.capture, self.how)
+            self.h = self.plan()
             self.h.install()
             return self.h
         except BaseException:

@@ -320,11 +320,11 @@ def test_list_names_every_notebook(capsys, tree):
 # ---- self-tests die of a planted fault ----
 
 PLANTED = { # module → what is replaced, by what
-    "runs": ("from_yaml", yaml.safe_load),                                            # 010 is 8
-    "store": ("state_of", lambda folder: store.State(folder, "finished")),            # whatever the folder holds
-    "sweeps": ("_draw", lambda name, spec, r: .5),                                    # every draw is the same
-    "verify": ("_notebook", lambda manifest, given: Path(manifest["notebook"])),      # the manifest chooses what is run
-    "report": ("ranked", lambda runs, metric, least: runs),                           # the best run is any
+    "runs.runner": ("from_yaml", yaml.safe_load),                                            # 010 is 8
+    "runs.store": ("state_of", lambda folder: store.State(folder, "finished")),            # whatever the folder holds
+    "runs.sweeps": ("_draw", lambda name, spec, r: .5),                                    # every draw is the same
+    "runs.verification": ("_notebook", lambda manifest, given: Path(manifest["notebook"])),      # the manifest chooses what is run
+    "runs.report_page": ("ranked", lambda runs, metric, least: runs),                           # the best run is any
     "cli": ("exit_code", lambda e: 1),                                                # wrong usage is a failure
 }
 

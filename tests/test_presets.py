@@ -85,7 +85,7 @@ def cases():
 
 QUICK = [] # (name, dtype) of those that the checks run; empty: `make presets` runs them all
 
-@pytest.mark.parametrize("file, name, dtype", cases())
+@pytest.mark.parametrize("file, name, dtype", list(cases()))
 def test_preset_runs_to_its_end(file, name, dtype, models, data, tmp_path, monkeypatch):
     monkeypatch.setenv("ATTNATTACK_TESTED", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
