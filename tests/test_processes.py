@@ -7,7 +7,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from safetensors.torch import load_file
 
 from attnattack.attack import PatchConfig, PatchRun, train_patch
-from attnattack.runs import runner as runs
+from attnattack import runs
 
 SETTINGS = dict(model="dummy", classifier="dummy", n=6, n_val=2, height=64, width=64, patch_size=16, k=2, accumulate=2, w_self=100., w_cross=100.,
                 label="dataset", device="cpu", iterations=6, val_every=2, checkpoint_every=1, batch_size=2, attend=1)
