@@ -33,10 +33,12 @@ def release(
 # %% ../nbs/05_release.ipynb #6c28e62f
 def _read_elsewhere(net, capture):
     "Does room 03's arithmetic not fit, by what the network and `capture` are?"
-    layers = {name: m for name, m in net.named_modules() if type(m).__name__ == "Attention"}
-    strange = {type(m.processor) for m in layers.values()} - {AttnProcessor, AttnProcessor2_0, MapProcessor}
+    layers = {name: module for name, module in net.named_modules() if type(module).__name__ == "Attention"}
+    known = {AttnProcessor, AttnProcessor2_0, MapProcessor}
+    strange = {type(module.processor) for module in layers.values()} - known
     # processors named …2_0 call the kernel, which `dit.maps` can see
-    if type(capture) is not Capture or any(cls.__name__.endswith("2_0") for cls in strange): return True
+    if type(capture) is not Capture or any(cls.__name__.endswith("2_0") for cls in strange):
+        return True
     return hasattr(net, "config") and all(place_of(name) == "other" for name in layers)
 
 class hijacked:
