@@ -26,13 +26,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "check_model", "Prepared", "Phase", "preparing", "prepare",
         ],
         "attack": [
-            "blend_with_mask", "cross_entropies", "weighted", "Pass", "walk_terms", "Latents", "begin",
+            "blend_with_mask", "cross_entropies", "weighted", "Pass", "walk_terms", "LatentState", "begin",
             "LatentRecord", "fooled", "latent_attack", "LatentResult", "quantised", "eight_bits",
             "finish",
         ],
         "pictures": [
             "IMAGENET", "prompt_names", "check_class_numbers", "Item", "find_items", "to_square", "read_item",
-            "METRICS", "quality", "distances", "KINDS", "files_of", "save_pictures", "save_losses", "source_of",
+            "METRICS", "quality", "distances", "PICTURE_KINDS", "files_of", "save_pictures",
+            "save_losses", "source_of",
         ],
         "records": [
             "MAY_CHANGE_ON_RESUME", "config_hash", "check_folder", "bind_folder", "read_records",
