@@ -136,7 +136,7 @@ def test_runs_in_an_object_store(tiny, tmp_path, bucket):
     assert not runs.run(tiny, dict(a=4), out=f"{bucket}/one").fresh
     with pytest.raises(RuntimeError, match="was told to"): runs.run(tiny, dict(fail=True), out=f"{bucket}/bad")
     assert sorted(p.name for p in runs.cloud(f"{bucket}/bad").iterdir()) == ["failed.ipynb", "params.yaml"]
-    assert str(verify.verify(f"{bucket}/one")) == "bit-equal in 1 files"
+    assert str(verify.verify(f"{bucket}/one", tiny)) == "bit-equal in 1 files"
     o, = sweeps.sweep(sweeps.Sweep(str(tiny), dict(a=5)), f"{bucket}/sweep")
     assert (o.state, o.why) == ("finished", "") and o.folder.startswith("s3://runs/sweep/tiny/")
     assert [o.state for o in sweeps.sweep(sweeps.Sweep(str(tiny), dict(a=5)), f"{bucket}/sweep")] == ["found"]
