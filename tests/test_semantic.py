@@ -164,3 +164,38 @@ def test_training_that_fails_keeps_the_last_good_files(whole, tmp_path):
     if steps:
         pipe = SemanticFluxFillPipeline.from_pipe(dummy_flux_fill())
         assert pipe.load_semantic(tmp_path/"run").semantic_module is not None
+
+
+def planted():
+    "Module, name, what stands there instead: a fault that the module's self-test must find"
+    from attnattack.flux import config, fill, flow, latents, lora, pipeline, run, semantic_attention, trainer, triptychs
+    pack, draw, add_lora = fill.pack, run.draw, lora.add_lora
+
+    def trains_all(transformer, **kw):
+        names = add_lora(transformer, **kw)
+        transformer.requires_grad_(True)
+        return names
+
+    return {
+        "rules between settings are forgotten": (config.SemanticConfig, "check_together", lambda self: None, config),
+        "night is day": (triptychs, "dusk", lambda rgb, *rest: rgb, triptychs),
+        "tokens are in another order": (fill, "pack", lambda z: pack(z).flip(1), fill),
+        "the map does not enter": (semantic_attention, "add_semantics", lambda m, call, *rest: call, semantic_attention),
+        "the frozen model learns": (lora, "add_lora", trains_all, lora),
+        "the map does not pull": (flow, "guided_velocity", lambda net, *a: net(*a[:-1]), flow),
+        "nothing is masked": (latents, "right_mask", lambda x: torch.zeros_like(x[:, :1]), latents),
+        "each backward pass sees the same": (run, "draw", lambda c, n, step, *rest: draw(c, n, step), run),
+        "a stopped training begins again": (trainer, "load_state", lambda *a: None, trainer),
+        "the pipeline ignores the map": (pipeline, "add_semantics", lambda m, call, *rest: call, pipeline),
+    }
+
+
+def test_selftests_die(monkeypatch):
+    for fault, (where, name, wrong, room) in planted().items():
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, wrong)
+            try:
+                room._selftest()
+            except (AssertionError, ValueError):
+                continue
+        pytest.fail(f"no self-test dies where {fault}")
