@@ -227,7 +227,8 @@ def read_parameters(
 def _selftest():
     "A minimal test of this part"
     known = dict(n=Parameter("n", 1, (int,)), lr=Parameter("lr", .1, (float,)))
-    assert check_parameters(dict(n="010", lr="1e-3"), known) == dict(n=10, lr=.001)
+    assert check_parameters(dict(n="010"), known) == dict(n=10), "010 is not ten"
+    assert check_parameters(dict(lr="1e-3"), known) == dict(lr=.001)
     try:
         check_parameters(dict(n="1.5"), known)
     except ValueError as error:
