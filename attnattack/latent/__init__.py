@@ -8,10 +8,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "WALKS", "WEIGHT_MODES", "SCHEDULES", "FITS", "DTYPES", "DATASETS", "NO_NAMES", "PARITY",
             "check_prompt", "class_index", "LatentConfig", "parity", "check_paths",
         ],
-        "settings": [
-            "DEFENCES", "BASELINES", "BUDGETS", "EVALUATE_AT_LEAST", "EVALUATE_ABOVE", "EVALUATE_AT_MOST",
-            "check_types", "check_ranges", "defence_value", "EvaluateConfig", "check_evaluate",
-        ],
         "weights": [
             "FIVE", "WARNINGS", "REPORTED", "schedule", "WeightNet", "TimestepWeights", "plot_weights",
             "loss_shares", "plot_shares", "plot_before_after", "save_weights", "load_weights",
