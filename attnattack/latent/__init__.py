@@ -6,11 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "config": [
             "WALKS", "WEIGHT_MODES", "SCHEDULES", "FITS", "DTYPES", "DATASETS", "NO_NAMES", "PARITY",
-            "check_prompt", "class_index", "LatentConfig", "parity", "check_paths",
-        ],
-        "settings": [
-            "DEFENCES", "BASELINES", "BUDGETS", "EVALUATE_AT_LEAST", "EVALUATE_ABOVE", "EVALUATE_AT_MOST",
-            "check_types", "check_ranges", "defence_value", "EvaluateConfig", "check_evaluate",
+            "check_prompt", "LatentConfig", "parity", "check_paths",
         ],
         "weights": [
             "FIVE", "WARNINGS", "REPORTED", "schedule", "WeightNet", "TimestepWeights", "plot_weights",
@@ -22,24 +18,24 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "null_updates", "null_text",
         ],
         "reference": [
-            "OURS", "attended_step", "attack_step", "lean_step", "OnDisk", "sweep_maps", "Reference",
+            "OURS", "attack_step", "lean_step", "OnDisk", "sweep_maps", "Reference",
             "reference_walk", "cells_of", "pseudo_mask", "label_map",
         ],
         "preparation": [
-            "check_device", "load_attacked", "load_model", "target_of", "new_weights", "term_weights",
+            "load_attacked", "load_model", "target_of", "new_weights", "term_weights",
             "check_model", "Prepared", "Phase", "preparing", "prepare",
         ],
         "attack": [
-            "blend_with_mask", "cross_entropies", "weighted", "Pass", "walk_terms", "Latents", "begin",
+            "blend_with_mask", "cross_entropies", "weighted", "Pass", "walk_terms", "AttackedLatents", "begin",
             "LatentRecord", "fooled", "latent_attack", "LatentResult", "quantised", "eight_bits",
             "finish",
         ],
         "pictures": [
             "IMAGENET", "prompt_names", "check_class_numbers", "Item", "find_items", "to_square", "read_item",
-            "METRICS", "quality", "distances", "KINDS", "files_of", "save_pictures", "save_losses", "source_of",
+            "distances", "PICTURE_KINDS", "files_of", "save_pictures", "save_losses", "source_of",
         ],
         "records": [
-            "MAY_CHANGE_ON_RESUME", "config_hash", "check_folder", "bind_folder", "read_records",
+            "ATTACK_MAY_CHANGE", "config_hash", "check_folder", "bind_folder", "read_records",
             "append_records", "outdated", "make_record", "summary", "mean_distances", "write_summary",
             "summary_text", "results_folder",
         ],

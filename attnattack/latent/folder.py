@@ -17,7 +17,7 @@ from ..classifier import label_note
 from ..data import find_images
 from .attack import attack, finish
 from .config import LatentConfig, check_paths
-from .pictures import KINDS, files_of, find_items, read_item, save_losses, save_pictures
+from .pictures import PICTURE_KINDS, files_of, find_items, read_item, save_losses, save_pictures
 from attnattack.latent.preparation import (
     check_model, load_attacked, load_model, new_weights, preparing, target_of,
 )
@@ -82,7 +82,7 @@ OWN_FILES = ("config", "records", "summary", "weights", "weights.next")
 def remove_own_leftovers(out):
     "Temporary files of a killed run away"
     out = Path(out)
-    inside = (path for kind in (*KINDS, "losses", "attention") for path in (out/kind).glob(".*"))
+    inside = (path for kind in (*PICTURE_KINDS, "losses", "attention") for path in (out/kind).glob(".*"))
     for path in [*out.glob(".*"), *inside]:
         found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.\w+", path.name) # as `atomic_path` names them
         if found and (path.parent != out or found[1] in OWN_FILES):
