@@ -108,6 +108,8 @@ class Run:
 
 # %% ../nbs/90_cli.ipynb #d6ce423b
 _SweepFile = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SWEEP.yaml")]
+_SweepOut = Annotated[str, tyro.conf.arg(metavar="DIR")]
+_SCHEDULER_HELP = "tls://HOST:PORT or tcp://HOST:PORT of Dask's, instead of workers on this machine"
 
 @dataclass(frozen=True)
 class SweepCommand:
@@ -116,9 +118,9 @@ class SweepCommand:
         "so a sweep is resumed by starting it again"
     )
     file: _SweepFile # experiment, list, grid, random, time_limit, gpus, retries
-    out: Annotated[str, tyro.conf.arg(metavar="DIR")] = "outputs" # runs lie in DIR/EXPERIMENT/ID; a folder or s3://…
+    out: _SweepOut = "outputs" # runs lie in DIR/EXPERIMENT/ID; a folder or s3://…
     workers: int = 2 # processes on this machine
-    scheduler: str | None = None # tls://HOST:PORT or tcp://HOST:PORT of Dask's, instead of workers on this machine
+    scheduler: Annotated[str | None, tyro.conf.arg(help=_SCHEDULER_HELP)] = None
     cluster: _Yaml = None # SLURMCluster, PBSCluster, …: workers are its jobs
     dashboard: bool = False # Dask's page about the workers on this machine, which its other users can read
     def __call__(self):
@@ -185,13 +187,15 @@ class Verify:
         print(verdict)
 
 # %% ../nbs/90_cli.ipynb #6fadf2b5
+_Outputs = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUTPUTS")]
+
 @dataclass(frozen=True)
 class Report:
     __doc__ = (
         "All runs on one page: OUTPUTS/report/report.html; "
         "`attnattack run report -p outputs OUTPUTS` makes figures of them"
     )
-    outputs: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUTPUTS")] = "outputs" # folder or s3://…
+    outputs: _Outputs = "outputs" # folder or s3://…
     metric: str = "" # what the best runs are best in, e.g. success.ce.white_box.rate
     least: bool = False # is less better?
     out: _Target = None # where the page goes; else OUTPUTS/report, or outputs/report
@@ -223,7 +227,7 @@ class Scenes:
 
 # %% ../nbs/90_cli.ipynb #5c1e70aa
 def patch_command() -> type: # a frozen dataclass
-    "The command `patch`: an option for each field of `PatchConfig`, checked before anything slow is loaded"
+    "The command `patch`: the fields of `PatchConfig`, checked before anything slow is loaded"
     from attnattack.base.config import command_of
     from attnattack.patch_config import PatchConfig
     @dataclass(frozen=True)
@@ -252,7 +256,7 @@ class Latent:
 _IS_TEST_HELP = "attack nothing, say what is there: in save_dir or, as with DiffAttack, in images_root"
 
 def latent_command() -> type: # a frozen dataclass
-    "The command `latent`: the fields of `LatentConfig`, checked before anything slow is loaded, and `is_test`"
+    "The command `latent`: `LatentConfig`'s fields, checked before anything slow is loaded, and `is_test`"
     from attnattack.base.config import command_of
     from attnattack.latent.config import LatentConfig, check_paths
 
@@ -503,8 +507,11 @@ class SemanticSample:
         check_number("seed", self.seed, at_least=0, at_most=2**63 - 1, whole=True)
         mode = module_settings(self.weights)["mode"] if self.weights else "none"
         if self.semantic and mode == "none":
-            given = f"{self.weights} was trained without" if self.weights else "the model as it is cannot see it"
-            raise ValueError(f"semantic: needs weights, the folder of a training with a semantic module: {given}")
+            given = "the model as it is cannot see it"
+            if self.weights:
+                given = f"{self.weights} was trained without"
+            needed = "the folder of a training with a semantic module"
+            raise ValueError(f"semantic: needs weights, {needed}: {given}")
         paths = (self.visible, self.semantic)
         pictures = [open_image(path).convert("RGB") if path else None for path in paths]
         for name, picture in zip(("visible", "semantic"), pictures):

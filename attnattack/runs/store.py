@@ -20,7 +20,8 @@ COLUMNS = dict(
     commit="VARCHAR", dirty="BOOLEAN", code="VARCHAR", device="VARCHAR", threads="INTEGER",
     peak_memory="DOUBLE", params="JSON", metrics="JSON", versions="JSON", fault="VARCHAR",
 )
-COLUMN_KINDS = dict(VARCHAR=str, DOUBLE=(int, float), BOOLEAN=bool, INTEGER=int, JSON=dict) # what a column takes
+# what a column takes
+COLUMN_KINDS = dict(VARCHAR=str, DOUBLE=(int, float), BOOLEAN=bool, INTEGER=int, JSON=dict)
 
 def _fits(value, kind):
     "May this value stand in a column of this kind?"
