@@ -47,7 +47,7 @@ def read_text(
 def atomic_path(
     path, # where the file shall be; its folder is made if need be
 ):
-    "A temporary path beside `path` to write to: it takes `path`'s name when the block ends well, else it is removed"
+    "A temporary path beside `path`: it takes `path`'s name when the block ends well, else it is removed"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
@@ -109,7 +109,8 @@ def lock_folder(
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise OSError(f"{folder}: another process is writing here; wait for it or use another {name}") from None
+        hint = f"wait for it or use another {name}"
+        raise OSError(f"{folder}: another process is writing here; {hint}") from None
     return lock
 
 # %% ../../nbs/base/00_files.ipynb #e39c9ce6

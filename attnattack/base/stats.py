@@ -105,7 +105,8 @@ def aligned(
     "A table in columns of equal width"
     rows = [list(table.columns), *table.cells()]
     widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows)
+    padded = [[text.ljust(width) for text, width in zip(row, widths)] for row in rows]
+    return "\n".join("  ".join(texts).rstrip() for texts in padded)
 
 # %% ../../nbs/base/01_stats.ipynb #1228b91c
 def _selftest():

@@ -155,7 +155,8 @@ class Watch(TorchFunctionMode):
         "Take hooks and mode off; does nothing the second time"
         for hook in self.hooks: hook.remove()
         self.hooks.clear()
-        if self.store.owner is not threading.current_thread(): # the mode lies out of reach, and sees nothing now
+        if self.store.owner is not threading.current_thread():
+            # the mode lies out of reach, and sees nothing now
             vars(self.net).pop("_hijack", None)
             raise RuntimeError("watch: must be left by the thread that entered it")
         above = []

@@ -5,11 +5,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "config": [
-            "log", "MODES", "ENTRANCES", "VARIANTS", "MAX_SEED", "DEVICE", "check_entrance",
+            "log", "SEMANTIC_MODES", "ENTRANCES", "VARIANTS", "MAX_SEED", "DEVICE", "check_entrance",
             "check_template", "check_names", "SemanticConfig", "semantic_config",
         ],
         "triptychs": [
-            "PANELS", "SUFFIXES", "Triptych", "right_mask", "right_half", "dusk", "OffRoadNight",
+            "PANELS", "PICTURE_SUFFIXES", "Triptych", "right_mask", "right_half", "dusk", "OffRoadNight",
             "split_panels", "Triptychs", "triptychs_of",
         ],
         "fill": [
@@ -34,13 +34,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "load_latents",
         ],
         "run": [
-            "draw", "lr_at", "make_optimizer", "new_module", "SemanticRun", "tell_start",
+            "draw_triptychs", "lr_at", "make_optimizer", "new_module", "SemanticRun", "tell_start",
             "batch_of", "check_finite", "recomputing", "update", "averaged",
         ],
         "trainer": [
-            "TIMES", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "MAY_CHANGE_ON_RESUME", "FREE",
+            "TIMES", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "TRAINING_MAY_CHANGE", "FREE",
             "validate", "validation_picture", "save_trained", "save_state", "load_state", "Step",
-            "train_semantic", "with_progress", "train_to_end", "train_all",
+            "train_semantic", "follow_training", "train_to_end", "train_all",
         ],
         "pipeline": [
             "EMBEDDINGS", "OWN", "TAKEN", "as_pictures", "cut_right", "repeated", "with_semantics",

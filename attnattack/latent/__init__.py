@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "config": [
             "WALKS", "WEIGHT_MODES", "SCHEDULES", "FITS", "DTYPES", "DATASETS", "NO_NAMES", "PARITY",
-            "check_prompt", "class_index", "LatentConfig", "parity", "check_paths",
+            "check_prompt", "LatentConfig", "parity", "check_paths",
         ],
         "weights": [
             "FIVE", "WARNINGS", "REPORTED", "schedule", "WeightNet", "TimestepWeights", "plot_weights",
@@ -18,11 +18,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "null_updates", "null_text",
         ],
         "reference": [
-            "OURS", "attended_step", "attack_step", "lean_step", "OnDisk", "sweep_maps", "Reference",
+            "OURS", "attack_step", "lean_step", "OnDisk", "sweep_maps", "Reference",
             "reference_walk", "cells_of", "pseudo_mask", "label_map",
         ],
         "preparation": [
-            "check_device", "load_attacked", "load_model", "target_of", "new_weights", "term_weights",
+            "load_attacked", "load_model", "target_of", "new_weights", "term_weights",
             "check_model", "Prepared", "Phase", "preparing", "prepare",
         ],
         "attack": [
@@ -32,11 +32,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "pictures": [
             "IMAGENET", "prompt_names", "check_class_numbers", "Item", "find_items", "to_square", "read_item",
-            "METRICS", "quality", "distances", "PICTURE_KINDS", "files_of", "save_pictures",
-            "save_losses", "source_of",
+            "distances", "PICTURE_KINDS", "files_of", "save_pictures", "save_losses", "source_of",
         ],
         "records": [
-            "MAY_CHANGE_ON_RESUME", "config_hash", "check_folder", "bind_folder", "read_records",
+            "ATTACK_MAY_CHANGE", "config_hash", "check_folder", "bind_folder", "read_records",
             "append_records", "outdated", "make_record", "summary", "mean_distances", "write_summary",
             "summary_text", "results_folder",
         ],

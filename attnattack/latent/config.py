@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WALKS', 'WEIGHT_MODES', 'SCHEDULES', 'FITS', 'DTYPES', 'DATASETS', 'NO_NAMES', 'PARITY', 'check_prompt',
-           'class_index', 'LatentConfig', 'check_dataset', 'check_start', 'parity', 'check_paths']
+           'LatentConfig', 'check_dataset', 'check_start', 'parity', 'check_paths']
 
 # %% ../../nbs/latent/00_config.ipynb #b568971c
 from dataclasses import dataclass, fields
@@ -26,28 +26,6 @@ def check_prompt(
     if any(name != "label" or spec or conversion for name, spec, conversion in parts):
         raise ValueError(f"prompt: {prompt!r}, must hold {{label}} and no other field, format or conversion")
     return prompt
-
-# %% ../../nbs/latent/00_config.ipynb #9cd4efb5
-def class_index(
-    value,           # a class's name, or its number counted from `offset`
-    classes,         # names in the order of the classes
-    offset: int = 1, # the number of the first class
-    name: str = "target", # the setting, for the message
-    *others,         # further lists of names for the same classes
-) -> int:            # from 0
-    "The index of the class that the user means"
-    text, n = str(value), len(classes)
-    named = {i for names in (classes, *others) for i, label in enumerate(names) if label == text}
-    counted = {int(text) - offset} if text.lstrip("+-").isdecimal() else set()
-    found = sorted(named | {i for i in counted if 0 <= i < n})
-    if len(found) == 1:
-        return found[0]
-    if found:
-        numbers = " and ".join(str(i + offset) for i in found)
-        raise ValueError(f"{name}: {text!r} is ambiguous, must mean one class, not the numbers {numbers}")
-    known = f" ({', '.join(classes)})" if n <= 20 else ""
-    last = n - 1 + offset
-    raise ValueError(f"{name}: {text!r}, must be a class's name or its number, {offset} … {last}{known}")
 
 # %% ../../nbs/latent/00_config.ipynb #42257f64
 WALKS = ("z0_as_z1", "exact", "diffattack")
@@ -203,7 +181,6 @@ def _selftest():
         except ValueError as error:
             refused.append(str(error).split(":")[0])
     assert refused == list(wrong), refused
-    assert class_index("3", "abcd") == class_index("c", "abcd") == 2
     return f"config: {len(fields(LatentConfig))} settings of the latent attack, wrong ones refused by name"
 
 # %% ../../nbs/latent/00_config.ipynb #bd862b5e
