@@ -117,7 +117,7 @@ def test_help_is_quick_to_import(command):
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "kornia", "scipy", "papermill", "matplotlib", "distributed"}
 QUICK = [[], ["rnu"], ["--version"], ["run"], ["run", "patch_attack", "-p", "lrr", "1"], ["run", "patch_attack", "-p", "k", "no"], ["sweep", "no.yaml"],
          ["verify", "nowhere"], ["report", "nowhere"], ["status", "nowhere"], ["scenes", "--out", "x", "--n", "0"], ["layout"], ["semantic", "sample"]]
-if find_spec("attnattack.latent.settings"): QUICK += [["latent", "--foo", "1"], ["latent"], ["evaluate"]]
+if find_spec("attnattack.latent.config"): QUICK += [["latent", "--foo", "1"], ["latent"], ["evaluate"]]
 
 @pytest.mark.parametrize("args", QUICK, ids=" ".join)
 def test_wrong_usage_is_said_before_anything_heavy_is_loaded(command, args):

@@ -14,7 +14,7 @@ def models(tmp_path_factory):
     "Folders of random models in diffusers' and transformers' format"
     from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
     from attnattack.models import dummy_diffusion
-    from attnattack.flux.semantic import dummy_flux_fill
+    from attnattack.flux import dummy_flux_fill
     root = tmp_path_factory.mktemp("models")
     dummy_diffusion().pipe.save_pretrained(root / "sd")
     dummy_flux_fill().save_pretrained(root / "flux")

@@ -38,11 +38,12 @@ def read_checkpoint(
     path,                    # file that `write_checkpoint` wrote
     config: dict,            # the configuration of now
     may_change: tuple = (),  # settings that may differ
+    defaults: dict | None = None, # of settings that are newer than the checkpoint
 ) -> dict:                   # the state
     "Read a checkpoint; a broken file, or another configuration, is an error of one line"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = json.loads(state.pop("config"))
+        theirs = {**json.loads(json.dumps(defaults or {})), **json.loads(state.pop("config"))}
     except FileNotFoundError:
         raise
     except Exception as error:

@@ -4,24 +4,47 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "semantic": [
-            "log", "PANELS", "SUFFIXES", "FILLS", "LORA_FOLDER", "LORA", "VARIANTS", "MODES", "ENTRANCES",
-            "LORA_TARGETS", "LEAST", "CHOICES", "MAX_SEED", "LEFTOVER", "TIMES", "FREE", "MODULE",
-            "MODULE_CONFIG", "CHECKPOINT", "OWN", "TAKEN", "Triptych", "dusk", "OffRoadNight",
-            "split_panels", "Triptychs", "right_mask", "t5_tokenizer", "small_t5", "small_flux",
-            "flux_scheduler", "dummy_flux_fill", "load_fill", "load_lora_beside", "finite_tensors",
-            "factor_of", "check_fit", "token_width", "pack", "unpack", "image_ids", "pack_mask",
-            "encode_tokens", "encode_fill", "decode_tokens", "waves", "places", "SemanticCrossAttention",
-            "attention_map", "look", "SemanticFusion", "check_entrance", "SemanticLayers",
-            "SemanticChannels", "SemanticBlock", "BlockProcessor", "install", "add_semantics", "Net",
-            "module_for", "lora_names", "add_lora", "flow_loss", "SemanticConfig", "semantic_config",
-            "shape_line", "triptychs_of", "encode_triptychs", "encode_prompts", "Latents",
-            "remove_leftovers", "load_latents", "draw", "lr_at", "make_optimizer", "SemanticRun",
-            "new_module", "tell_start", "recomputing", "update", "averaged", "validate", "paint",
-            "guided_velocity", "right_half", "validation_picture", "save_trained", "save_lora",
-            "save_state", "load_state", "Step", "train_semantic", "with_progress", "train_to_end",
-            "train_all", "as_pictures", "SemanticFluxFillPipeline", "cut_right", "with_semantics",
-            "repeated", "one_at_a_time", "check_lora", "without_lora", "load_module", "module_settings",
+        "config": [
+            "log", "MODES", "ENTRANCES", "VARIANTS", "MAX_SEED", "DEVICE", "check_entrance",
+            "check_template", "check_names", "SemanticConfig", "semantic_config",
+        ],
+        "triptychs": [
+            "PANELS", "SUFFIXES", "Triptych", "right_mask", "right_half", "dusk", "OffRoadNight",
+            "split_panels", "Triptychs", "triptychs_of",
+        ],
+        "fill": [
+            "LORA", "LORA_FOLDER", "FILLS", "t5_tokenizer", "small_t5", "small_flux",
+            "flux_scheduler", "dummy_flux_fill", "finite_tensors", "load_lora_beside", "load_fill",
+            "factor_of", "token_width", "check_fit", "pack", "unpack", "image_ids", "pack_mask",
+            "encode_tokens", "decode_tokens", "encode_fill",
+        ],
+        "semantic_attention": [
+            "Net", "position_waves", "places", "SemanticCrossAttention", "attention_map", "look",
+            "SemanticFusion", "SemanticChannels", "SemanticBlock", "BlockProcessor",
+            "SemanticLayers", "module_for", "add_semantics", "install", "FluxWithSemantics",
+        ],
+        "lora": [
+            "LORA_TARGETS", "lora_names", "add_lora", "save_lora", "check_lora", "without_lora",
+        ],
+        "flow": [
+            "flow_loss", "guided_velocity", "paint",
+        ],
+        "latents": [
+            "shape_line", "encode_prompts", "encode_triptychs", "Latents", "remove_old_leftovers",
+            "load_latents",
+        ],
+        "run": [
+            "draw", "lr_at", "make_optimizer", "new_module", "SemanticRun", "tell_start",
+            "batch_of", "check_finite", "recomputing", "update", "averaged",
+        ],
+        "trainer": [
+            "TIMES", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "MAY_CHANGE_ON_RESUME", "FREE",
+            "validate", "validation_picture", "save_trained", "save_state", "load_state", "Step",
+            "train_semantic", "with_progress", "train_to_end", "train_all",
+        ],
+        "pipeline": [
+            "EMBEDDINGS", "OWN", "TAKEN", "as_pictures", "cut_right", "repeated", "with_semantics",
+            "one_at_a_time", "module_settings", "load_module", "SemanticFluxFillPipeline",
         ],
     },
 )

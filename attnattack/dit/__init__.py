@@ -1,0 +1,43 @@
+"""Attention of transformer models (FLUX, SD3, …): maps with gradients, and what stands on them."""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "blocks": [
+            "BLOCKS", "BLOCK_OF", "FAMILIES", "JOINT_PLACES", "PART", "Family", "family_of", "MapKey",
+            "map_key", "read_key", "Call", "call_arguments", "read_call", "row_sums", "map_part",
+            "rows_of", "few_rows", "Lengths", "parts_of",
+        ],
+        "concepts": [
+            "Concepts", "concepts_along",
+        ],
+        "families": [
+            "SMALL", "small_flux1", "small_flux_fill", "small_sd3", "small_sd35", "small_flux2",
+            "small_qwen", "small_pixart", "small_sana", "joint_inputs",
+        ],
+        "flow": [
+            "SOLVERS", "flow_walk", "flow_times", "flow_invert", "Flow", "flow_of", "fill_tokens",
+            "fill_decode", "fill_flow", "FlowConfig", "FlowRecord", "attended_flow_step", "flow_attack",
+        ],
+        "layout": [
+            "Box", "layout_energy", "FlowGuidance", "GuidedStep", "energy_of", "guided_walk",
+        ],
+        "losses": [
+            "Unformed", "unformed", "map_distance", "blockwise_self_loss",
+        ],
+        "maps": [
+            "VISIBLE", "JointCapture", "joint_capture", "watched_modules", "find_joint", "check_visible",
+            "Watch", "assert_unwatched", "watched", "select_blocks",
+        ],
+        "records": [
+            "INDEX", "record", "MapSet",
+        ],
+        "trace": [
+            "PUBLISHED", "Published", "published", "JointInfo", "trace_joint", "joint_table",
+        ],
+        "words": [
+            "phrase_span", "phrase_tokens", "TextPart", "text_parts", "joint_positions",
+        ],
+    },
+)
