@@ -71,9 +71,7 @@ class SemanticConfig(Configuration):
     n_val: int = setting(32, "validation triptychs: the folder's last, OffRoad's next", at_least=1)
     data_seed: int = setting(200, "which world of OffRoad", at_least=0)
     panel: int = setting(64, "side of an OffRoad panel in pixels, a multiple of 16", at_least=16)
-    light: tuple[float, float] = setting(
-        (.01, .3), "share of light at dusk, least and most", above=0, at_most=1
-    )
+    light: tuple[float, float] = setting((.01, .3), "share of light at dusk", above=0, at_most=1)
     prompt: str = setting("{caption}", "a template; {caption} is the triptych's own caption")
     cache: str | None = setting(None, "folder of encoded triptychs; none: in out, or in memory")
     # semantic module

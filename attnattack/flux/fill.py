@@ -57,8 +57,7 @@ def small_flux(
     "FLUX.1-Fill's transformer, fewer and narrower blocks; its input is latent + masked latent + mask"
     return FluxTransformer2DModel(
         in_channels=2 * 4 * latent + 256, out_channels=4 * latent,
-        num_layers=double, num_single_layers=single,
-        attention_head_dim=head, num_attention_heads=heads,
+        num_layers=double, num_single_layers=single, attention_head_dim=head, num_attention_heads=heads,
         joint_attention_dim=text, pooled_projection_dim=pooled, guidance_embeds=True,
         axes_dims_rope=(head // 4, head * 3 // 8, head * 3 // 8), **more,
     )

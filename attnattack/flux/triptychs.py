@@ -51,7 +51,7 @@ def right_half(
 def dusk(
     rgb: np.ndarray,           # [H, W, 3], uint8
     rng: np.random.Generator,
-    light=(.01, .3),           # least and largest share of the light that is left; its logarithm is uniform
+    light=(.01, .3),           # least and largest share of the light that is left; drawn on a log scale
     grain: float = .05,        # deviation of the sensor's noise, of the full range
 ) -> np.ndarray:               # [H, W, 3], uint8
     "A picture taken in little light by a camera with noise"
