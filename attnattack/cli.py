@@ -551,6 +551,7 @@ COMMANDS = dict(
     verify=Verify,
     report=Report,
     scenes=Scenes,
+    patch=Patch,
     latent=Latent,
     layout=Layout,
     evaluate=Evaluate,
