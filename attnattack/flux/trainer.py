@@ -231,9 +231,8 @@ def with_progress(
 ) -> list:            # all the records
     "Consume the records, and show how far they are"
     show = show and run.processes.is_local_main_process
-    config = run.config
-    shown = show_progress(records, config.steps, run.step, config.mode, describe=lambda r: r.figures, show=show)
-    return list(shown)
+    total, label = run.config.steps, run.config.mode
+    return list(show_progress(records, total, run.step, label, describe=lambda r: r.figures, show=show))
 
 def train_to_end(
     config: SemanticConfig, # with `out`, where all that was trained is found afterwards
@@ -255,7 +254,8 @@ def train_all(
     jobs = jobs or (os.cpu_count() if on_cpu else 1)
     def told(seconds):
         describe = "{:.0f} s".format
-        return list(show_progress(seconds, len(configs), 0, "trainings", every=1, describe=describe, show=show))
+        n = len(configs)
+        return list(show_progress(seconds, n, 0, "trainings", every=1, describe=describe, show=show))
     if jobs == 1:
         return told(map(train_to_end, configs))
     with ProcessPoolExecutor(min(jobs, len(configs)), get_context("spawn"), _quiet_process) as pool:
