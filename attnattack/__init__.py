@@ -15,13 +15,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "release": ["hijacked"],
         "attention": ["average", "overlay", "select", "token_maps", "trace_maps"],
         "attack": ["PatchConfig", "train_patch"],
-        "latent.settings": ["LatentConfig"],
-        "latent.attack": ["attack_folder", "latent_attack"],
-        "layout.pipeline": ["LayoutGuidancePipeline", "attend", "layout_pipeline"],
-        "flux.config": ["SemanticConfig"],
-        "flux.trainer": ["train_semantic"],
-        "flux.pipeline": ["SemanticFluxFillPipeline"],
-        "evaluate.evaluation": ["EvaluateConfig"],
+        "latent": ["LatentConfig", "attack_folder", "latent_attack"],
+        "layout": ["LayoutGuidancePipeline", "attend", "layout_pipeline"],
+        "flux": ["SemanticConfig", "SemanticFluxFillPipeline", "train_semantic"],
     },
 )
 

@@ -320,11 +320,15 @@ def test_list_names_every_notebook(capsys, tree):
 # ---- self-tests die of a planted fault ----
 
 PLANTED = { # module → what is replaced, by what
-    "runs.runner": ("from_yaml", yaml.safe_load),                                            # 010 is 8
+    "runs.order": ("FLOORS", {}),                                                          # all folders on one floor
+    "runs.parameters": ("from_yaml", yaml.safe_load),                                      # 010 is 8
+    "runs.provenance": ("without_timings", lambda value: value),                           # clocks are results
+    "runs.runner": ("_is_finished", lambda folder, id: False),                             # made a second time
     "runs.store": ("state_of", lambda folder: store.State(folder, "finished")),            # whatever the folder holds
-    "runs.sweeps": ("_draw", lambda name, spec, r: .5),                                    # every draw is the same
-    "runs.verification": ("_notebook", lambda manifest, given: Path(manifest["notebook"])),      # the manifest chooses what is run
-    "runs.report_page": ("ranked", lambda runs, metric, least: runs),                           # the best run is any
+    "runs.plan": ("_draw", lambda name, spec, generator: .5),                              # every draw is the same
+    "runs.sweeps": ("_command", lambda *a: [sys.executable, "-c", "pass"]),                # nothing is run
+    "runs.verification": ("_notebook", lambda manifest, given: Path(manifest["notebook"])), # the manifest chooses what is run
+    "runs.report_page": ("ranked", lambda runs, metric, least: runs),                      # the best run is any
     "cli": ("exit_code", lambda e: 1),                                                # wrong usage is a failure
 }
 

@@ -8,7 +8,7 @@ import check
 from importlib.util import find_spec
 
 from attnattack import cli
-from attnattack.runs import runner as runs
+from attnattack.runs import order, runner as runs
 from conftest import start
 
 def one_line(err):
@@ -59,7 +59,7 @@ def test_wrong_usage(tiny, tmp_path, monkeypatch, capsys, args, words):
     for name in ("bad.ipynb", "tiny.ipynb.bad"): (tmp_path / name).write_text("{a: [")
     before = names(tmp_path)
     monkeypatch.chdir(tmp_path)
-    if "patch_atack" in args: monkeypatch.setattr(runs, "EXPERIMENTS", tmp_path)
+    if "patch_atack" in args: monkeypatch.setattr(order, "EXPERIMENTS", tmp_path)
     assert cli.main(args) == 2
     assert words in one_line(capsys.readouterr().err)
     assert names(tmp_path) == before
@@ -67,7 +67,7 @@ def test_wrong_usage(tiny, tmp_path, monkeypatch, capsys, args, words):
 FAILS = {
     "no such notebook": (["run", "no.ipynb"], "no.ipynb: no such notebook"),
     "no such file of parameters": (["run", "tiny.ipynb", "-f", "no.yaml"], "no.yaml: no such file"),
-    "a folder for a file": (["run", "tiny.ipynb", "-f", "."], "Is a directory"),
+    "a folder for a file": (["run", "tiny.ipynb", "-f", "."], "is a folder, must be a file"),
     "a device for a file of parameters": (["run", "tiny.ipynb", "-f", "/dev/zero"], "/dev/zero: is a pipe or a device, must be a file"),
     "a device for a sweep": (["sweep", "/dev/zero"], "/dev/zero: is a pipe or a device, must be a file"),
     "a report of nothing": (["report", "nowhere"], "nowhere: no finished runs there"),
@@ -117,7 +117,7 @@ def test_help_is_quick_to_import(command):
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "kornia", "scipy", "papermill", "matplotlib", "distributed"}
 QUICK = [[], ["rnu"], ["--version"], ["run"], ["run", "patch_attack", "-p", "lrr", "1"], ["run", "patch_attack", "-p", "k", "no"], ["sweep", "no.yaml"],
          ["verify", "nowhere"], ["report", "nowhere"], ["status", "nowhere"], ["scenes", "--out", "x", "--n", "0"], ["layout"], ["semantic", "sample"]]
-if find_spec("attnattack.latent.settings"): QUICK += [["latent", "--foo", "1"], ["latent"], ["evaluate"]]
+if find_spec("attnattack.latent.config"): QUICK += [["latent", "--foo", "1"], ["latent"], ["evaluate"]]
 
 @pytest.mark.parametrize("args", QUICK, ids=" ".join)
 def test_wrong_usage_is_said_before_anything_heavy_is_loaded(command, args):

@@ -6,15 +6,21 @@ import pytest
 from attnattack import cli
 from attnattack.data import OBJECTS, OffRoad
 from attnattack.evaluate import EvaluateConfig, evaluate
-from attnattack.latent import OURS, LatentConfig, attack_folder, files_of, lock_folder, new_weights, read_records, sha256
-from attnattack.utils import save_image
+from attnattack.base.files import lock_folder, sha256
+from attnattack.latent.config import LatentConfig
+from attnattack.latent.folder import attack_folder
+from attnattack.latent.pictures import files_of
+from attnattack.latent.preparation import new_weights
+from attnattack.latent.records import read_records
+from attnattack.latent.reference import OURS
 from attnattack.latent.weights import load_weights
+from attnattack.utils import save_image
 
 N = 4
 SETTINGS = dict(pretrained_diffusion_path="dummy", model_name="dummy", device="cpu", res=32, start_step=18, iterations=3, null_iterations=2, null_growth=0,
                 weight_mode="learnable", weight_lr=.01)
 processes = multiprocessing.get_context("forkserver") # children are forked from a process that has imported everything
-processes.set_forkserver_preload(["attnattack.latent.attack", "attnattack.cli"])
+processes.set_forkserver_preload(["attnattack.latent.folder", "attnattack.cli"])
 
 def attack(settings):
     for _ in attack_folder(LatentConfig(**settings)): pass

@@ -1,4 +1,4 @@
-"""The explorers of room 13 in JupyterLab, in a browser without a window: what a notebook cannot try on itself.
+"""The explorers of the layout wing in JupyterLab, in a browser without a window: what a notebook cannot try on itself.
 
     EXPLORER_SHOT=nbs/results/layout_guidance/explorer.png pytest tests/test_layout.py
 
@@ -122,6 +122,16 @@ def test_explorers_in_a_browser(page):
     explorer.get_by_text(words[-1], exact=True).wait_for()
     assert maps.count() == len(words) and len({until(i) for i in maps.all()}) == len(words)
 
+    corner = (.1, .1)
+    drag(page, canvas, corner, (1.4, .3))                                   # released outside: it ends at the border
+    until(canvas, "at(...args[0]) == '0,255,255' && at(.98, .1) == '0,255,255'", corner)
+    explorer.get_by_role("button", name="undo").click()
+    until(canvas, "at(...args[0]) != '0,255,255' && at(...args[1]) == '255,0,0'", corner, box[0])
+    explorer.get_by_role("button", name="×").click()                       # its only box goes
+    until(canvas, "at(...args[0]) != '255,0,0'", box[0])
+    explorer.get_by_role("button", name="save").click()
+    explorer.get_by_text(re.compile("^saved painted/picture.png")).wait_for()
+
     other = execute(page, 1, "select")
     image, handles = other.locator("img").first, other.get_by_role("slider")      # step, token, strength
     image.wait_for()
@@ -144,9 +154,10 @@ def processor_seconds():
     return used.ru_utime + used.ru_stime
 
 MISTAKES = {"phrase: 'horse' is not in the prompt 'a log'": ("-b", "horse", "0", "0", "1", "1"),
-            "box log: (0.5, 0.0, 0.4, 1.0), must have x0 < x1": ("-b", "log", ".5", "0", ".4", "1"),
+            "box of 'log': (0.5, 0.0, 0.4, 1.0), must have x0 < x1": ("-b", "log", ".5", "0", ".4", "1"),
             "steps: 0, must be from 1 to 1000": ("--steps", "0"),
             "cfg: nan, must be": ("--cfg", "nan"),
+            "iterations: 1001, must be at least 0 and at most 1000": ("--iterations", "1001"),
             "model: 'tiny' is not one of dummy": ("--model", "tiny"),
             "is not a folder": ("--out", "taken/new")}
 

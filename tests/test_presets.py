@@ -4,7 +4,7 @@ Minutes of processor: `make presets` runs them; the checks only ask whether name
 import pytest
 
 import check
-from attnattack.runs import runner as runs
+from attnattack import runs
 
 PARAMS = check.ROOT / "nbs/experiments/params"
 DTYPES = ("float32", "bfloat16")

@@ -7,7 +7,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from safetensors.torch import load_file
 
 from attnattack.attack import PatchConfig, PatchRun, train_patch
-from attnattack.runs import runner as runs
+from attnattack import runs
 
 SETTINGS = dict(model="dummy", classifier="dummy", n=6, n_val=2, height=64, width=64, patch_size=16, k=2, accumulate=2, w_self=100., w_cross=100.,
                 label="dataset", device="cpu", iterations=6, val_every=2, checkpoint_every=1, batch_size=2, attend=1)
@@ -21,7 +21,7 @@ def launch(*args, cwd):
 
 def test_two_processes_are_one_with_twice_the_batch(tmp_path):
     cell = "\n".join(f"{k} = {v!r}" for k, v in SETTINGS.items()) + "\nout = ''"
-    work = f"from attnattack.attack import *\nr = PatchRun(PatchConfig(**{{k: globals()[k] for k in {[*SETTINGS]}}}, out=out))\nrows = list(train_patch(r))\n" \
+    work = f"from attnattack.attack import PatchConfig, PatchRun, train_patch\nr = PatchRun(PatchConfig(**{{k: globals()[k] for k in {[*SETTINGS]}}}, out=out))\nrows = list(train_patch(r))\n" \
            "import json; json.dump(dict(processes=r.accelerator.num_processes, loss=rows[-1].loss), open(f'{out}/metrics.json', 'w'))"
     nb = new_notebook(cells=[new_code_cell(cell, metadata=dict(tags=["parameters"])), new_code_cell(work)])
     nbformat.write(nb, tmp_path / "patch.ipynb")

@@ -72,7 +72,8 @@ def format_figure(
     def number(value):
         return "∞" if value is None else f"{value:.{digits}g}"
     if "value" in figure:
-        return f"{number(figure['value'])} (n {figure['n']})"
+        value = "–" if figure["value"] is None else number(figure["value"])
+        return f"{value} (n {figure['n']})"
     interval = f" [{number(figure['low'])}, {number(figure['high'])}]" if figure["low"] is not None else ""
     return f"{number(figure['mean'])}{interval} n {figure['n']}"
 

@@ -122,6 +122,7 @@ def show_progress(
     total: int,               # steps in all
     done: int = 0,            # steps that an earlier process has made
     label: str = "",          # before the bar
+    unit: str = "Step",       # what is counted, in the plain lines
     every: int = 100,         # plain lines: one for so many steps, and the last
     seconds: float = 30.,     # plain lines: one at least after so many seconds
     describe: Callable = str, # record → one line
@@ -140,7 +141,7 @@ def show_progress(
             if not hidden:
                 bar.set_postfix_str(describe(record), refresh=False)
             elif show and (is_due(number, every, total) or time.monotonic() - told > seconds):
-                print(f"{label} {number}/{total}  {describe(record)}".strip(), file=stream, flush=True)
+                print(f"[{unit} {number}/{total}] {describe(record)}", file=stream, flush=True)
                 told = time.monotonic()
             yield record
 

@@ -253,9 +253,8 @@ def train_all(
     on_cpu = torch.device(configs[0].device or default_device()).type == "cpu"
     jobs = jobs or (os.cpu_count() if on_cpu else 1)
     def told(seconds):
-        describe = "{:.0f} s".format
-        n = len(configs)
-        return list(show_progress(seconds, n, 0, "trainings", every=1, describe=describe, show=show))
+        how = dict(unit="Training", every=1, describe="{:.0f} s".format, show=show)
+        return list(show_progress(seconds, len(configs), 0, "trainings", **how))
     if jobs == 1:
         return told(map(train_to_end, configs))
     with ProcessPoolExecutor(min(jobs, len(configs)), get_context("spawn"), _quiet_process) as pool:

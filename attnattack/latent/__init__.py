@@ -4,31 +4,45 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "attack": [
-            "OURS", "IMAGENET", "FREE", "LATER", "KINDS", "METRICS", "OWN_FILES", "term_weights",
-            "Padding", "sample_latents", "inverting", "invert", "arrive", "fit_null", "fitting_null",
-            "null_updates", "null_text", "attack_step", "lean_step", "Reference", "OnDisk", "is_running",
-            "sweep_maps", "reference_walk", "pseudo_mask", "cells_of", "target_of", "check_device",
-            "load_attacked", "load_model", "Phase", "LatentRun", "new_weights", "preparing", "prepare",
-            "laid_over", "cross_entropies", "Forward", "weighted", "walk_terms", "LatentRecord", "fooled",
-            "latent_attack", "LatentResult", "eight_bits", "label_map", "finish", "config_hash",
-            "check_folder", "bind_folder", "lock_folder", "sha256", "read_records", "append_records",
-            "outdated", "Item", "prompt_names", "check_class_numbers", "find_items", "to_square",
-            "read_item", "files_of", "save_pictures", "save_losses", "quality", "distances", "source_of",
-            "make_record", "summary", "mean_distances", "write_summary", "summary_text", "results_folder",
-            "Event", "PicturesFailed", "Folder", "check_model", "tidy", "resume_weights", "commit",
-            "attack_folder", "Bars", "Lines", "Silent", "follow", "run_folder",
-        ],
-        "settings": [
-            "WALKS", "WEIGHT_MODES", "SCHEDULES", "FITS", "CHOICES", "AT_LEAST", "ABOVE", "AT_MOST",
-            "NO_NAMES", "PARITY", "DEFENCES", "BASELINES", "BUDGETS", "EVALUATE_AT_LEAST",
-            "EVALUATE_ABOVE", "EVALUATE_AT_MOST", "check_types", "check_ranges", "check_choices",
-            "check_prompt", "class_index", "LatentConfig", "check_latent", "parity", "check_paths",
-            "defence_value", "EvaluateConfig", "check_evaluate",
+        "config": [
+            "WALKS", "WEIGHT_MODES", "SCHEDULES", "FITS", "DTYPES", "DATASETS", "NO_NAMES", "PARITY",
+            "check_prompt", "class_index", "LatentConfig", "parity", "check_paths",
         ],
         "weights": [
             "FIVE", "WARNINGS", "REPORTED", "schedule", "WeightNet", "TimestepWeights", "plot_weights",
             "loss_shares", "plot_shares", "plot_before_after", "save_weights", "load_weights",
+        ],
+        "naive": ["NaiveAttack", "naive_attack"],
+        "inversion": [
+            "Padding", "sample_latents", "inverting", "invert", "end_of_step", "fit_null", "fitting_null",
+            "null_updates", "null_text",
+        ],
+        "reference": [
+            "OURS", "attended_step", "attack_step", "lean_step", "OnDisk", "sweep_maps", "Reference",
+            "reference_walk", "cells_of", "pseudo_mask", "label_map",
+        ],
+        "preparation": [
+            "check_device", "load_attacked", "load_model", "target_of", "new_weights", "term_weights",
+            "check_model", "Prepared", "Phase", "preparing", "prepare",
+        ],
+        "attack": [
+            "blend_with_mask", "cross_entropies", "weighted", "Pass", "walk_terms", "LatentState", "begin",
+            "LatentRecord", "fooled", "latent_attack", "LatentResult", "quantised", "eight_bits",
+            "finish",
+        ],
+        "pictures": [
+            "IMAGENET", "prompt_names", "check_class_numbers", "Item", "find_items", "to_square", "read_item",
+            "METRICS", "quality", "distances", "PICTURE_KINDS", "files_of", "save_pictures",
+            "save_losses", "source_of",
+        ],
+        "records": [
+            "MAY_CHANGE_ON_RESUME", "config_hash", "check_folder", "bind_folder", "read_records",
+            "append_records", "outdated", "make_record", "summary", "mean_distances", "write_summary",
+            "summary_text", "results_folder",
+        ],
+        "folder": [
+            "OWN_FILES", "Event", "PicturesFailed", "Folder", "resume_weights", "commit", "attack_folder",
+            "Bars", "Lines", "Silent", "show_events", "follow", "run_folder", "lock_folder", "sha256",
         ],
     },
 )

@@ -4,15 +4,26 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "pipeline": [
-            "COLOURS", "MOST_CELLS", "MOST_PICTURES", "ASK", "DEPRECATED", "WHERE", "FILES", "Guidance",
-            "draw_box", "cells_between", "box_mask", "cell_of", "used_maps", "Target", "map_loss",
-            "layout_loss", "sigma_squared", "step_size", "take_rows", "frozen", "checkpointing", "refined",
-            "box_bias", "Steering", "Update", "steered", "layouts_of", "call_keywords",
-            "LayoutGuidanceXLPipeline", "LayoutGuidancePipeline", "layout_pipeline", "kept_bytes",
-            "guidance_cost", "recorded", "AttentionRun", "words_of", "attend", "attention_of",
-            "make_pictures", "LayoutExplorer", "explore_layout", "pictures_in", "AttentionExplorer",
-            "explore_attention",
+        "settings": [
+            "Guidance", "plain", "check_box", "boxes_of", "objects_of", "check_phrase", "boxes_of_phrases",
+            "has_words", "check_output_folder",
         ],
+        "boxes": [
+            "BOX_COLOURS", "MOST_CELLS", "MOST_PICTURES", "draw_box", "cells_between", "box_mask", "cell_of",
+            "used_maps", "Target", "token_ids", "prompts_of", "layouts_of",
+        ],
+        "loss": ["map_loss", "layout_loss", "sigma_squared", "step_size", "refined", "box_bias"],
+        "steering": ["take_rows", "frozen", "checkpointing", "known_maps", "Update", "Steering", "steered"],
+        "pipeline": [
+            "ASK", "DEPRECATED", "WHERE", "FILES", "call_keywords", "LayoutGuidanceXLPipeline",
+            "LayoutGuidancePipeline", "as_layout", "layout_pipeline",
+        ],
+        "recorder": [
+            "recorded", "AttentionRun", "words_of", "attend", "attention_of", "kept_bytes", "guidance_cost",
+            "make_pictures",
+        ],
+        "editor": ["NamedBox", "BoxEditor"],
+        "layout_explorer": ["LayoutExplorer", "explore_layout", "Painted", "save_painted"],
+        "attention_explorer": ["AttentionExplorer", "explore_attention", "pictures_in"],
     },
 )

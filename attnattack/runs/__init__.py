@@ -4,27 +4,37 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "report_page": [
-            "thin", "curves", "pictures", "ranked", "page",
+        "order": [
+            "PACKAGE", "EXPERIMENTS", "FLOORS", "FLAT", "experiments", "nearest_names", "notebook_of",
+            "build_order",
+        ],
+        "parameters": [
+            "TYPES", "NUMBERS", "OLD", "Parameter", "code_cells", "parameters_of", "from_yaml", "to_yaml",
+            "read_yaml", "check_parameters", "read_parameters",
+        ],
+        "provenance": [
+            "RUNNERS", "UNHASHED", "PACKAGES", "CHANGING", "code_hash", "run_id", "code_state", "versions",
+            "kernel_facts", "note_facts_after_cells", "hardware", "file_hash", "tree_hash", "inputs",
+            "without_timings", "steady", "digest", "digests", "dotted", "flat",
         ],
         "runner": [
-            "PACKAGE", "EXPERIMENTS", "FLOORS", "FLAT", "TYPES", "NUMBERS", "OLD", "RUNNERS", "UNHASHED",
-            "PACKAGES", "CHANGING", "experiments", "build_order", "notebook_of", "Parameter",
-            "parameters_of", "from_yaml", "to_yaml", "regular_file", "read_yaml", "check_parameters",
-            "read_parameters", "code_hash", "run_id", "code_state", "versions", "kernel_facts", "hardware",
-            "file_hash", "tree_hash", "inputs", "steady", "digest", "digests", "flat", "Finished",
-            "read_manifest", "write_whole", "is_url", "cloud", "leash", "run",
+            "Finished", "read_manifest", "write_whole", "is_url", "cloud", "stop_with_parent", "leash", "run",
         ],
         "store": [
             "COLUMNS", "KINDS", "table", "records", "State", "state_of", "status",
         ],
+        "plan": [
+            "MOST_RUNS", "DRAWS", "check_rule", "is_whole", "Sweep", "read_sweep", "draws", "Job", "jobs",
+        ],
         "sweeps": [
-            "MOST_RUNS", "DRAWS", "Sweep", "read_sweep", "draws", "Job", "jobs", "Outcome", "attempt",
-            "on_worker", "job_cluster", "connect", "check_workers", "sweep",
+            "Outcome", "attempt", "on_worker", "job_cluster", "connect", "check_workers", "sweep",
         ],
         "verification": [
             "ENVIRONMENT", "FIELDS", "first_difference", "environment_difference", "result_difference",
             "Verdict", "verify",
+        ],
+        "report_page": [
+            "subsample", "thin", "curves", "pictures", "ranked", "page",
         ],
     },
 )
