@@ -15,7 +15,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import nn
 from ..utils import check_number, one_of
-from .config import MODES, VARIANTS, check_entrance
+from .config import SEMANTIC_MODES, VARIANTS, check_entrance
 from .fill import image_ids, token_width
 
 # %% ../../nbs/flux/03_semantic_attention.ipynb #946a7063
@@ -239,7 +239,7 @@ class SemanticLayers(ModelMixin, ConfigMixin):
         inner: int = 0,                 # and how wide
     ):
         super().__init__()
-        one_of(mode, MODES[1:], "mode")
+        one_of(mode, SEMANTIC_MODES[1:], "mode")
         check_entrance(mode, entrance)
         check_number("n_layers", n_layers, at_least=1, whole=True)
         self.layers = nn.ModuleList(_layers_of(self.config))
