@@ -493,10 +493,10 @@ class SemanticSample:
 
     def _pictures(self):
         "What is given, when all of it fits and the output can be written"
-        from attnattack.flux import PICTURE_SUFFIXES, as_pictures, module_settings
+        from attnattack.flux import PANEL_SUFFIXES, as_pictures, module_settings
         from attnattack.utils import check_number, open_image
-        if self.out.suffix.lower() not in PICTURE_SUFFIXES:
-            raise ValueError(f"out: {self.out}, must end in {', '.join(PICTURE_SUFFIXES)}")
+        if self.out.suffix.lower() not in PANEL_SUFFIXES:
+            raise ValueError(f"out: {self.out}, must end in {', '.join(PANEL_SUFFIXES)}")
         if self.out.is_dir():
             raise ValueError(f"out: {self.out} is a folder, must be a file")
         check_number("steps", self.steps, at_least=1, whole=True)

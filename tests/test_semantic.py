@@ -184,7 +184,7 @@ def planted():
         "the frozen model learns": (lora, "add_lora", trains_all, lora),
         "the map does not pull": (flow, "guided_velocity", lambda net, *a: net(*a[:-1]), flow),
         "nothing is masked": (latents, "right_mask", lambda x: torch.zeros_like(x[:, :1]), latents),
-        "each backward pass sees the same": (run, "draw", lambda c, n, step, *rest: draw(c, n, step), run),
+        "each backward pass sees the same": (run, "draw_batch", lambda c, n, step, *rest: draw(c, n, step), run),
         "a stopped training begins again": (trainer, "load_state", lambda *a: None, trainer),
         "the pipeline ignores the map": (pipeline, "add_semantics", lambda m, call, *rest: call, pipeline),
     }

@@ -5,12 +5,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "config": [
-            "log", "SEMANTIC_MODES", "ENTRANCES", "VARIANTS", "MAX_SEED", "DEVICE", "check_entrance",
-            "check_template", "check_names", "SemanticConfig", "semantic_config",
+            "log", "SEMANTIC_MODES", "ENTRANCES", "VARIANTS", "MAX_SEED", "DEVICE",
+            "check_entrance", "check_template", "check_names", "SemanticConfig", "semantic_config",
         ],
         "triptychs": [
-            "PANELS", "PICTURE_SUFFIXES", "Triptych", "right_mask", "right_half", "dusk", "OffRoadNight",
-            "split_panels", "Triptychs", "triptychs_of",
+            "PANELS", "PANEL_SUFFIXES", "Triptych", "right_mask", "right_half", "dusk",
+            "OffRoadNight", "split_panels", "Triptychs", "triptychs_of",
         ],
         "fill": [
             "LORA", "LORA_FOLDER", "FILLS", "t5_tokenizer", "small_t5", "small_flux",
@@ -34,13 +34,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "load_latents",
         ],
         "run": [
-            "draw_triptychs", "lr_at", "make_optimizer", "new_module", "SemanticRun", "tell_start",
+            "draw_batch", "lr_at", "make_optimizer", "new_module", "SemanticRun", "tell_start",
             "batch_of", "check_finite", "recomputing", "update", "averaged",
         ],
         "trainer": [
-            "TIMES", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "TRAINING_MAY_CHANGE", "FREE",
+            "TIMES", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "MAY_CHANGE_ON_RESUME", "FREE",
             "validate", "validation_picture", "save_trained", "save_state", "load_state", "Step",
-            "train_semantic", "follow_training", "train_to_end", "train_all",
+            "train_semantic", "with_progress", "train_to_end", "train_all",
         ],
         "pipeline": [
             "EMBEDDINGS", "OWN", "TAKEN", "as_pictures", "cut_right", "repeated", "with_semantics",
