@@ -145,7 +145,7 @@ def with_progress(
 ) -> list:             # all the records
     "Consume the records and show their terms: a bar on a terminal, else plain lines; a diagnosis is printed"
     total, kept = run.config.iterations, []
-    shown = show_progress(records, total, run.iteration, "patch", every or max(1, total // 10),
+    shown = show_progress(records, total, run.iteration, "patch", every=every or max(1, total // 10),
                           describe=Record.line, show=show, stream=stream)
     for record in shown:
         kept.append(record)

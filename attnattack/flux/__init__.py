@@ -38,9 +38,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "batch_of", "check_finite", "recomputing", "update", "averaged",
         ],
         "trainer": [
-            "TIMES", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "MAY_CHANGE_ON_RESUME", "FREE",
+            "TIMES", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "TRAINING_MAY_CHANGE", "FREE",
             "validate", "validation_picture", "save_trained", "save_state", "load_state", "Step",
-            "train_semantic", "with_progress", "train_to_end", "train_all",
+            "train_semantic", "follow_training", "train_to_end", "train_all",
         ],
         "pipeline": [
             "EMBEDDINGS", "OWN", "TAKEN", "as_pictures", "cut_right", "repeated", "with_semantics",
