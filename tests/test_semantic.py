@@ -169,7 +169,7 @@ def test_training_that_fails_keeps_the_last_good_files(whole, tmp_path):
 def planted():
     "Module, name, what stands there instead: a fault that the module's self-test must find"
     from attnattack.flux import config, fill, flow, latents, lora, pipeline, run, semantic_attention, trainer, triptychs
-    pack, draw, add_lora = fill.pack, run.draw, lora.add_lora
+    pack, draw, add_lora = fill.pack, run.draw_batch, lora.add_lora
 
     def trains_all(transformer, **kw):
         names = add_lora(transformer, **kw)
