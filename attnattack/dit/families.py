@@ -10,7 +10,8 @@ __all__ = ['SMALL', 'small_flux1', 'small_flux_fill', 'small_sd3', 'small_sd35',
 import torch
 from diffusers import Flux2Transformer2DModel, FluxTransformer2DModel, PixArtTransformer2DModel
 from diffusers import QwenImageTransformer2DModel, SanaTransformer2DModel, SD3Transformer2DModel
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxPipeline, StableDiffusion3Pipeline
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import FluxFillPipeline, FluxPipeline, StableDiffusion3Pipeline
 from transformers import CLIPTextModelWithProjection
 from ..base.loading import freeze
 from ..base.networks import small_t5, small_text_encoder, small_vae, t5_tokenizer, word_tokenizer

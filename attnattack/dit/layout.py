@@ -130,7 +130,8 @@ def loss_gradient(loss, x, step):
     "Gradient of the loss with respect to the latents x, which must be finite"
     gradient = torch.autograd.grad(loss, x)[0]
     if not gradient.isfinite().all():
-        raise FloatingPointError(f"latents: gradient of step {step} is not finite; lower scale or use float32")
+        where = f"gradient of step {step} is not finite"
+        raise FloatingPointError(f"latents: {where}; lower scale or use float32")
     return gradient
 
 # %% ../../nbs/dit/07_layout.ipynb #a4f3bce7
@@ -166,9 +167,10 @@ def guided_walk(
     for step, (t, after) in enumerate(zip(times, times[1:])):
         updates, layouts = [], [tuple(targets)] * len(x)
         if guidance.backward and step < guidance.guided_steps:
+            def losses_of(some, todo):
+                return walk_losses(flow, some, t, layouts[:len(some)], size, guidance)
             with torch.enable_grad():
-                x, updates = moved(lambda some, todo: walk_losses(flow, some, t, layouts[:len(some)], size, guidance),
-                                   x, t, guidance, layouts, step)
+                x, updates = moved(losses_of, x, t, guidance, layouts, step)
         with torch.no_grad():
             x = x + (after - t) * flow(x, t)
         yield GuidedStep(step, t, updates, x)
