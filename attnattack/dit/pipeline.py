@@ -113,7 +113,8 @@ def joint_layouts(
     "What the caller said, checked, and each prompt's tokens found"
     embeds, images = kw.get("prompt_embeds"), kw.get("num_images_per_prompt") or 1
     length, found = kw.get("max_sequence_length"), []
-    texts = prompts_of(joint_text(pipe, prompt, kw), None) if joint_text(pipe, prompt, kw) is not None else None
+    text = joint_text(pipe, prompt, kw)
+    texts = None if text is None else prompts_of(text, None)
     name, entries = entries_of_prompts(prompt, bboxes, phrases, token_indices, embeds)
     for i, (_, boxes, words) in enumerate(entries):
         text = texts[i] if texts else None

@@ -236,7 +236,8 @@ def _selftest():
     def call(guidance):
         with steered_flow(pipe, layouts, guidance) as steering:
             kw = dict(height=64, width=64, num_inference_steps=2, output_type="latent")
-            return pipe("a log", generator=generator(0), **kw).images, [update.losses[0] for update in steering.records]
+            x = pipe("a log", generator=generator(0), **kw).images
+            return x, [update.losses[0] for update in steering.records]
     free, none = call(JointGuidance(iterations=0))
     led, losses = call(JointGuidance(3000., iterations=2, guided_steps=1, threshold=0))
     assert none == [] and len(losses) == 2 and losses[1] < losses[0], losses
