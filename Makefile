@@ -24,11 +24,11 @@ benchmark: $(ENV) ## time and memory of the latent attack beside its plain trans
 lab: $(ENV) ## JupyterLab in nbs/
 	$(BIN)/jupyter lab nbs
 
-docs: $(ENV) ## the notebooks as static pages, into _docs/
-	$(BIN)/python tools/pages.py docs
+docs: $(ENV) ## the notebooks and the API as a site with a search, into _docs/
+	$(BIN)/python tools/handbook.py
 
 readme: $(ENV) ## README.md from nbs/index.ipynb
-	$(BIN)/python tools/pages.py readme
+	$(BIN)/python tools/pages.py
 
 constraints: $(ENV) ## constraints.txt from the versions in .venv, resolved for every Python
 	$(BIN)/python tools/constraints.py
