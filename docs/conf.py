@@ -1,5 +1,5 @@
 """How Sphinx makes the pages of `make docs`: offline, from the notebooks and from the docments of the code."""
-import configparser, dataclasses, inspect, re, sys
+import configparser, dataclasses, importlib.util, inspect, re, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -11,16 +11,18 @@ _facts = _settings["DEFAULT"]
 project, author, version = (_facts[key] for key in ("title", "author", "version"))
 project_copyright = _facts["copyright"]
 release = version
-# sphinx-mathjax-offline holds MathJax 3.2.2 (Apache 2.0) and copies it beside the pages
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "sphinx.ext.mathjax", "sphinx-mathjax-offline"]
-default_role = "code"
-exclude_patterns = ["**/.ipynb_checkpoints"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "sphinx.ext.mathjax"]
+suppress_warnings = ["misc.highlighting_failure"]   # code with "…" in it
+toc_object_entries = False   # thousands of names would slow every page down
 
 nb_execution_mode = "off"   # the notebooks are committed with their outputs
 nb_merge_streams = True
 nb_mime_priority_overrides = [("html", "text/markdown", 1)]
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
+# the package sphinx-mathjax-offline holds MathJax 3.2.2 (Apache 2.0)
+_mathjax = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static"
+mathjax_path = "mathjax/tex-chtml.js"
 mathjax3_config = {"options": {"enableMenu": False}}   # its menu would ask for files that are not there
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
@@ -31,7 +33,7 @@ add_module_names = False
 root_doc = "nbs/index"
 html_theme = "furo"
 html_title = f"{project} {version}"
-html_static_path = [str(Path(__file__).parent / "static")]
+html_static_path = [str(Path(__file__).parent / "static"), str(_mathjax)]
 html_css_files = ["pages.css"]
 html_copy_source = False
 html_show_sphinx = False

@@ -8,7 +8,7 @@ from nbformat.v4 import new_markdown_cell
 from pages import ROOT, is_room, name_of, notebooks, title, visible
 
 LAB = "http://localhost:8888/lab/tree"   # where `make lab` serves nbs/
-TEXTS = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "data/README.md")   # beside the notebooks
+TEXTS = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "data/README.md")   # what notebooks link to
 WINGS = ("base", "scenes", "latent", "layout", "flux", "dit", "evaluate", "runs")   # by their floors
 FRONT = "nbs/index.html"
 
@@ -78,7 +78,7 @@ def sidebar(places):
         "The trunk": [p for p in flat if p[:2].isdigit()],
         "The wings": [f"{wing}/index" for wing in WINGS],
         "Experiments": inside("results") + inside("experiments"),
-        "Reference": ["../api/index", "../CONTRIBUTING", "../CHANGELOG"],
+        "Reference": ["../api/index", "../CONTRIBUTING", "../CHANGELOG", "../data/README"],
     }
 
 def below(place, places):
@@ -132,13 +132,13 @@ def build(root, out):
     shutil.rmtree(out, ignore_errors=True)
     with tempfile.TemporaryDirectory() as tmp:
         sources(root, Path(tmp) / "source")
-        command = [sys.executable, "-m", "sphinx", "-q", "-j", "auto", "-c", root / "docs", "-d", f"{tmp}/doctrees"]
+        command = [sys.executable, "-m", "sphinx", "-q", "-c", root / "docs", "-d", f"{tmp}/doctrees"]
         done = subprocess.run([*command, f"{tmp}/source", out], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        said = done.stderr.replace(f"{tmp}/source/", "").splitlines()
+        lines = done.stderr.replace(f"{tmp}/source/", "").splitlines()
     if done.returncode:
-        raise RuntimeError(f"Sphinx: {said[-1] if said else done.returncode}")
+        raise RuntimeError(f"Sphinx: {lines[-1] if lines else done.returncode}")
     (out / "index.html").write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={FRONT}"><a href="{FRONT}">attnattack</a>\n')
-    return said
+    return [line for line in lines if "WARNING" in line or "ERROR" in line]
 
 if __name__ == "__main__":
     warnings = build(ROOT, ROOT / "_docs")
