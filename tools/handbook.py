@@ -55,6 +55,7 @@ def page(root, path):
     nb = nbformat.read(path, 4)
     for cell in nb.cells:
         if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
             fold(cell, path.stem == "index")
     visible(nb)
     nb.cells = [c for c in nb.cells if c.source.strip() and not c.source.startswith("if __name__ ==")]
