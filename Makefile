@@ -42,5 +42,5 @@ $(ENV): pyproject.toml constraints.txt
 	  || { echo 'PYTHON=$(PYTHON): not a Python of 3.10 or newer: name one, e.g. make PYTHON=python3.11' >&2; exit 1; }
 	echo 'making the environment .venv: some minutes, once'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,photos]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
