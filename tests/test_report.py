@@ -101,9 +101,11 @@ def test_the_metric_is_pinned_and_sorts(made):
     assert column(made, "m:success")[0] == f"{float(f'{rate:.3g}'):g} % [10 – 90] n 30"
     titles = made.locator(".tabulator-col-title").all_inner_texts()
     assert titles[:2] == ["run", "success"] and "success.low" not in titles
-    left = [made.locator(".tabulator-col[tabulator-field='m:success']").bounding_box()["x"] for _ in range(2)
-            if made.evaluate("document.querySelector('.tabulator-tableholder').scrollLeft = 300") or True]
-    assert left[0] == left[1]
+    def left(field): return made.locator(f".tabulator-col[tabulator-field='{field}']").bounding_box()["x"]
+    before = left("m:success"), left("start")
+    made.evaluate("document.querySelector('.tabulator-tableholder').scrollLeft = 200")
+    made.wait_for_timeout(100)
+    assert left("m:success") == before[0] and left("start") < before[1]
     for order in (1, -1):
         made.locator(".tabulator-col[tabulator-field='p:lr'] .tabulator-col-title").click()
         shown = [float(value) for value in column(made, "p:lr")]
@@ -184,6 +186,7 @@ def test_a_run_has_a_page(made):
     made.goto(where)
     asks(made, "failed01", 1)
     assert column(made, "fault") == ["failed: ValueError: lr: 5.0, too much"]
+    assert made.locator("#faults").inner_text() == "failed01: failed: ValueError: lr: 5.0, too much"
     made.locator(".tabulator-row a").click()
     made.locator("pre.error").wait_for()
 
