@@ -200,6 +200,7 @@ function setFilter() {
   }
   table.setFilter(row => conditions.every(fits => fits(RUN_OF.get(row.folder))))
   $("count").textContent = `${shown().length} of ${RUNS.length}`
+  $("count").dataset.filter = state.filter // it is the count for this filter
 }
 const shown = () => table.getRows("active").map(row => RUN_OF.get(row.getData().folder))
 function subject() {
