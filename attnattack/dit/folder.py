@@ -60,8 +60,10 @@ def _flux_inputs(pipe, x, prompts, guidance):
     text, pooled, places = pipe.encode_prompt(list(prompts), None, max_sequence_length=length)
     rows, columns = (side // factor // 2 for side in x.shape[2:])
     ids = pipe._prepare_latent_image_ids(len(x), rows, columns, x.device, text.dtype)
-    told = torch.full((len(x),), guidance, device=x.device) if pipe.transformer.config.guidance_embeds else None
-    return dict(encoder_hidden_states=text, pooled_projections=pooled, txt_ids=places, img_ids=ids, guidance=told)
+    inputs = dict(encoder_hidden_states=text, pooled_projections=pooled, txt_ids=places, img_ids=ids)
+    if not pipe.transformer.config.guidance_embeds:
+        return inputs
+    return inputs | dict(guidance=torch.full((len(x),), guidance, device=x.device))
 
 def _sd3_inputs(pipe, prompts):
     "Stable Diffusion 3's"
@@ -95,8 +97,9 @@ def schedule_shift(
 # fields of the command's configuration that mean something here; files and names are the folder's matter
 USED = (
     "images_root", "label_path", "save_dir", "label_offset", "dataset_name", "class_names", "fit",
-    "pretrained_diffusion_path", "model_name", "device", "dtype", "res", "prompt", "target", "diffusion_steps",
-    "start_step", "guidance", "iterations", "lr", "attack_loss_weight", "self_attn_loss_weight",
+    "pretrained_diffusion_path", "model_name", "device", "dtype", "res", "prompt", "target",
+    "diffusion_steps", "start_step", "guidance", "iterations", "lr", "attack_loss_weight",
+    "self_attn_loss_weight",
     "cross_attn_loss_weight", "l2_loss_weight", "batch_size", "seed",
 )
 
@@ -292,7 +295,8 @@ def attack_flow_folder(
         if not config.label_path:
             yield latent.Event("note", text=label_note(classifier))
         if done:
-            yield latent.Event("skipped", tuple(done), f"{len(done)} of {len(items)} pictures are done already")
+            said = f"{len(done)} of {len(items)} pictures are done already"
+            yield latent.Event("skipped", tuple(done), said)
         for item in todo:
             try:
                 yield from _attack_item(config, latent, pipe, classifier, item, names, target)
