@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "parameters": [
             "TYPES", "NUMBERS", "OLD", "Parameter", "code_cells", "parameters_of", "from_yaml", "to_yaml",
-            "read_yaml", "check_parameters", "read_parameters",
+            "read_yaml", "check_parameters", "read_parameters", "parameters_text",
         ],
         "provenance": [
             "RUNNERS", "UNHASHED", "PACKAGES", "CHANGING", "code_hash", "run_id", "code_state", "versions",

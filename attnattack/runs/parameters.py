@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'NUMBERS', 'OLD', 'Parameter', 'code_cells', 'parameters_of', 'from_yaml', 'to_yaml', 'read_yaml',
-           'check_parameters', 'read_parameters']
+           'check_parameters', 'read_parameters', 'parameters_text']
 
 # %% ../../nbs/runs/02_parameters.ipynb #d675b405
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pathlib import Path
 import ast, io, json, re, tokenize
 import yaml
 from ..base.files import check_file
-from .order import experiments, nearest_names
+from .order import experiments, nearest_names, notebook_of
 
 # %% ../../nbs/runs/02_parameters.ipynb #9d43511a
 # as annotations name them
@@ -222,6 +222,19 @@ def read_parameters(
     if not isinstance(data, dict):
         raise ValueError(f"{file}: holds a {type(data).__name__}, must hold names and values of parameters")
     return data
+
+# %% ../../nbs/runs/02_parameters.ipynb #5e1a0c42
+def parameters_text(
+    experiment, # name, or path of a notebook
+) -> str:       # a line for each parameter
+    "The parameters of an experiment with defaults and help, or a `ValueError` with the nearest name"
+    known = parameters_of(notebook_of(experiment)).values()
+    if not known:
+        return f"{experiment}: takes no parameters"
+    shown = {p.name: json.dumps(p.default) if p.default is not None else f"({p.must or 'any'})" for p in known}
+    names, values = (max(map(len, column)) for column in (shown.keys(), shown.values()))
+    values = min(values, 24)
+    return "\n".join(f"{p.name:{names}}  {shown[p.name]:{values}}  {p.help}".rstrip() for p in known)
 
 # %% ../../nbs/runs/02_parameters.ipynb #a6791267
 def _selftest():
