@@ -38,7 +38,9 @@ def visible(path):
     "A notebook as a reader sees it: no `#| hide` cells, no `#|` lines"
     nb = nbformat.read(path, 4)
     nb.cells = [c for c in nb.cells if not re.search(r"^#\|\s*hide\s*$", c.source, re.M)]
-    for c in nb.cells: c.source = re.sub(r"^#\|.*\n?", "", c.source, flags=re.M)
+    for c in nb.cells:
+        if re.search(r"^#\|\s*echo: false\s*$", c.source, re.M): c.metadata["transient"] = {"remove_source": True}
+        c.source = re.sub(r"^#\|.*\n?", "", c.source, flags=re.M)
     return nb
 
 def relink(nb, where):
@@ -53,10 +55,16 @@ def title(path):
     found = re.match(r"#\s+(.+)(?:\s+>\s*(.+))?", first)
     return (found[1].strip(), (found[2] or "").strip()) if found else (path.stem, "")
 
+def descriptions(nb):
+    "A picture's file → what it shows, where its cell says so"
+    outputs = [(i, k, o) for i, c in enumerate(nb.cells) for k, o in enumerate(c.get("outputs", []))]
+    return {f"{PICTURES}/README_{i}_{k}.png": o.metadata["alt"] for i, k, o in outputs if "alt" in o.get("metadata", {})}
+
 def readme(root):
     "README.md and its pictures: path to content"
     nb = relink(visible(root / "nbs/index.ipynb"), lambda to: posixpath.normpath("nbs/" + to))
-    body, res = MarkdownExporter(exclude_input=True).from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "README"})
+    body, res = MarkdownExporter().from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "README"})
+    body = re.sub(r"!\[png\]\((.+?)\)", lambda m: f"![{descriptions(nb).get(m[1], 'png')}]({m[1]})", body)
     body = re.sub(r"\n{3,}", "\n\n", body).strip() + "\n"
     return {"README.md": body.encode(), **res.get("outputs", {})}
 
