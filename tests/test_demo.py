@@ -48,7 +48,7 @@ def test_a_line_for_each_step_and_no_other_file(made):
 
 def test_a_failure_leaves_the_old_page(tmp_path, monkeypatch):
     (tmp_path / "page.html").write_text("old")
-    monkeypatch.setattr(demo, "page", lambda *args: "\ud800")   # cannot be written
+    monkeypatch.setattr(demo, "demo_page", lambda *args: "\ud800")   # cannot be written
     with pytest.raises(UnicodeEncodeError): demo.make_demo(tmp_path / "page.html", say=lambda line: None, **SMALL)
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"] and (tmp_path / "page.html").read_text() == "old"
 

@@ -231,7 +231,9 @@ def parameters_text(
     known = parameters_of(notebook_of(experiment)).values()
     if not known:
         return f"{experiment}: takes no parameters"
-    shown = {p.name: json.dumps(p.default) if p.default is not None else f"({p.must or 'any'})" for p in known}
+    def value(p):
+        return f"({p.must or 'any'})" if p.default is None else json.dumps(p.default)
+    shown = {p.name: value(p) for p in known}
     names, values = (max(map(len, column)) for column in (shown.keys(), shown.values()))
     values = min(values, 24)
     return "\n".join(f"{p.name:{names}}  {shown[p.name]:{values}}  {p.help}".rstrip() for p in known)
