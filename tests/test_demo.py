@@ -1,4 +1,5 @@
 "The demonstration's page: whole or absent, needs no other machine, described in words, errors in one line"
+import shlex
 from html.parser import HTMLParser
 
 import pytest
@@ -77,3 +78,11 @@ def test_params_prints_defaults_and_help(capsys):
     assert any(line.split()[:2] == ["classifier", '"tiny-resnet"'] and "trained on" in line for line in lines)
     assert cli.main(["params", "patch_atack"]) == 2
     assert "did you mean patch_attack" in capsys.readouterr().err
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_command_has_an_example_that_it_understands(name, capsys):
+    example = cli.EXAMPLES[name]
+    assert shlex.split(example)[:2] == ["attnattack", name]
+    cli.parse(shlex.split(example)[1:])   # or a ValueError
+    assert cli.main([name, "--help"]) == 0
+    assert f"Example: {example}" in " ".join(capsys.readouterr().out.split())
