@@ -16,6 +16,7 @@ from ..hijack import refuse_compiled
 from .boxes import MOST_PICTURES, draw_box, layouts_of, prompts_of
 from .settings import Guidance
 from .steering import only_one_call, steered
+from ..base.loading import hub_asked_once
 from ..models import MODELS, Diffusion, checked_load, quiet
 from ..utils import check_number, one_of, refuse_unknown
 
@@ -224,7 +225,8 @@ def _stock_class(source, files):
     "The stock class of a saved pipeline that can be guided"
     where = {name: files[name] for name in WHERE if name in files}
     try:
-        saved = StableDiffusionPipeline.load_config(str(source), **where).get("_class_name")
+        with hub_asked_once(source):
+            saved = StableDiffusionPipeline.load_config(str(source), **where).get("_class_name")
     except Exception as e:
         known = f"one of {', '.join(MODELS)}, nor a folder or hub name of a pipeline"
         raise ValueError(f"model: {str(source)!r} is not {known} ({type(e).__name__})") from None
