@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 import io, warnings
@@ -99,7 +100,7 @@ def _class_number(classifier, y):
     "The number of one class"
     if isinstance(y, str):
         return _number_of_name(classifier, y)
-    if isinstance(y, (bool, float)) or int(y) != y:
+    if isinstance(y, bool) or not isinstance(y, Integral):
         raise ValueError(f"class: {y!r}, must be a whole number or a name")
     count = len(classifier.classes)
     if not 0 <= y < count:
@@ -288,8 +289,8 @@ def top(
 ) -> list:           # for each picture a list of Prediction, most probable first
     "The k most probable classes of each picture"
     classes = classifier.classes
-    if not 1 <= k <= len(classes):
-        raise ValueError(f"k: {k}, must be 1 ... {len(classes)}, the number of classes")
+    if not isinstance(k, int) or not 1 <= k <= len(classes):
+        raise ValueError(f"k: {k!r}, must be 1 ... {len(classes)}, the number of classes")
     confidence, index = classifier(x).softmax(-1).topk(k)
     rows = zip(index.tolist(), confidence.tolist())
     return [[Prediction(i, classes[i], p) for i, p in zip(*row)] for row in rows]

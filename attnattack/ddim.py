@@ -99,8 +99,8 @@ class DdimStep:
 def _check_walk(steps, k, mode):
     "A `ValueError` if there are not `k` steps to walk"
     most = steps if one_of(mode, MODES, "mode") == "exact" else steps - 1
-    if not 1 <= k <= most:
-        raise ValueError(f"k: {k}, must lie in 1 … {most} with {steps} steps in mode {mode}")
+    if not isinstance(k, int) or not 1 <= k <= most:
+        raise ValueError(f"k: {k!r}, must lie in 1 … {most} with {steps} steps in mode {mode}")
 
 # %% ../nbs/02_ddim_reverse.ipynb #1c279063
 def ddim_steps(

@@ -187,6 +187,8 @@ def load_diffusion(
     dtype: torch.dtype | None = None, # None: float16 on a GPU, else float32
 ) -> Diffusion:
     "Load a diffusion model, frozen"
+    if not isinstance(name, str | Path):
+        raise ValueError(f"model: {name!r}, must be a name or a folder")
     device = torch.device(device) if device is not None else default_device()
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     source = MODELS.get(name, name)
@@ -305,6 +307,8 @@ def token_positions(
     phrase: str | None = None, # words of the prompt; None: all of the prompt
 ) -> list[int]:                # positions in the encoded prompt (0 is the start token)
     "Where a phrase's tokens stand in the encoded prompt"
+    if not isinstance(phrase, str | None):
+        raise ValueError(f"phrase: {phrase!r}, must be words of the prompt")
     tokenizer, text = _pipe_prompt(model, prompt)
     ids = tokenizer(text, truncation=True, max_length=tokenizer.model_max_length).input_ids
     part = ids[1:-1]

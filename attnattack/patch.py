@@ -122,8 +122,8 @@ def draw(
     generator: torch.Generator = None, # source of chance; only `enabled=False` does without
 ) -> Draw:
     "Sample one transformation for every patch on every frame"
-    if n_patches < 1:
-        raise ValueError(f"n_patches: {n_patches}, must be at least 1")
+    if not isinstance(n_patches, int) or n_patches < 1:
+        raise ValueError(f"n_patches: {n_patches!r}, must be a whole number and at least 1")
     if eot.enabled and generator is None:
         raise ValueError("generator: None, must be a torch.Generator (utils.generator(seed)) while EOT is on")
     e, g, bn = eot if eot.enabled else identity(eot), generator or seeded(0), (batch, n_patches)

@@ -24,6 +24,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pictures": ["make_pictures"],
         "editor": ["NamedBox", "BoxEditor"],
         "layout_explorer": ["LayoutExplorer", "explore_layout", "Painted", "save_painted"],
-        "attention_explorer": ["AttentionExplorer", "explore_attention", "pictures_in"],
+        "attention_explorer": [
+            "AttentionExplorer", "explore_attention", "pictures_in", "RecordedMaps", "recorded_maps",
+            "run_of_maps",
+        ],
     },
 )

@@ -220,6 +220,7 @@ class Steering:
     def bias_hook(self, name):
         "Adds forward guidance to one layer's mask, for the prompt's half of the batch"
         def hook(module, args, kw):
+            check_thread(self.thread)
             if self.inside or self.i >= self.guidance.guided_steps:
                 return None
             bias, old = self.biases[name].to(args[0]), kw.get("attention_mask")
@@ -247,6 +248,8 @@ def move_kept_samples(scheduler, delta):
         scheduler.last_sample = None
 
 # %% ../../nbs/layout/03_steering.ipynb #dc42d045
+_STEERED = weakref.WeakSet() # U-Nets and schedulers that hooks are on now
+
 @contextmanager
 def steered(
     pipe,              # a stock pipeline
@@ -254,10 +257,10 @@ def steered(
     guidance: Guidance,
 ):
     "Guidance for the length of a `with` block, in which the pipeline is called once"
-    steering, scheduler = Steering(pipe, layouts, guidance), pipe.scheduler
-    step = wraps(scheduler.step.__func__)(lambda _, *args, **kw: steering.step(*args, **kw))
-    ours = dict(scale_model_input=steering.scale_model_input, step=step.__get__(scheduler))
-    with ExitStack() as out:
+    with only_one_call(_STEERED, unet=pipe.unet, scheduler=pipe.scheduler), ExitStack() as out:
+        steering, scheduler = Steering(pipe, layouts, guidance), pipe.scheduler
+        step = wraps(scheduler.step.__func__)(lambda _, *args, **kw: steering.step(*args, **kw))
+        ours = dict(scale_model_input=steering.scale_model_input, step=step.__get__(scheduler))
         if pipe.unet.device.type == "cpu":
             out.enter_context(small_map_convolutions(pipe.unet))
         for name, method in ours.items():
