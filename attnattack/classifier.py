@@ -22,7 +22,7 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 from .base.checks import one_of, optional_module
 from .base.labels import imagenet_names
-from .base.loading import checked_load, default_device, is_hub_name, quiet
+from .base.loading import checked_load, default_device, hub_asked_once, is_hub_name, quiet
 from .base.preprocess import Preprocess, read_processor
 from .models import ASSETS
 from .scenes.canvas import OBJECTS
@@ -156,7 +156,7 @@ def _from_transformers(source, name, device, dtype):
     "A folder or hub name that AutoModelForImageClassification reads"
     try:
         net = checked_load(AutoModelForImageClassification, source, dtype=dtype)
-        with quiet():
+        with hub_asked_once(source), quiet():
             processor = AutoImageProcessor.from_pretrained(source, backend="pil")
         prep = read_processor(processor.to_dict())
     except Exception as error:

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 import torch
 from .attention import average, select
 from .data import Frame
-from .ddim import ddim_moves, ddim_reverse
+from .ddim import ddim_reverse, ddim_steps
 from .hijack import Capture
 from .loss import cross_loss, self_loss
 from .models import Diffusion, Embeddings, embed, encode, label_positions, token_positions
@@ -40,7 +40,7 @@ def _reversed(model, x, text, config):
                         guidance=config.guidance_reverse, checkpoint_steps=config.checkpoint_steps)
 
 def _steps_down(model, config):
-    return ddim_moves(model.scheduler, config.steps, config.k, config.mode)[1]
+    return ddim_steps(model.scheduler, config.steps, config.k, config.mode)[1]
 
 # %% ../nbs/10_look.ipynb #0f500b65
 @torch.no_grad()

@@ -12,7 +12,7 @@ import kornia.filters, numpy as np, torch
 import torch.nn.functional as F
 from PIL import Image
 from ..classifier import Classifier
-from ..ddim import ddim_moves, walk
+from ..ddim import ddim_steps, walk
 from .config import defence_value
 from .success import transfer
 from ..models import Diffusion, decode, embed, encode
@@ -82,7 +82,7 @@ def purify(
     z = encode(model, from_unit(x).to(model.device))
     empty = embed(model, [""] * len(x), size=tuple(x.shape[2:]))
     if k:
-        down = ddim_moves(model.scheduler, steps, k, "exact")[1]
+        down = ddim_steps(model.scheduler, steps, k, "exact")[1]
         alpha = down[0].a_from.to(z)
         noise = torch.randn(z.shape, generator=g).to(z)
         start = alpha ** .5 * z + (1 - alpha) ** .5 * noise

@@ -28,7 +28,7 @@ def completed(
 ) -> EvaluateConfig: # every None that the run can fill is filled
     "The configuration with what the run knows"
     known = run_config(config.run) if config.run else {}
-    attacked = tuple(filter(None, known.get("model_name", "").split("+")))
+    attacked = tuple(filter(None, known.get("classifier", "").split("+")))
     classifiers = config.classifiers or attacked
     if not classifiers:
         raise ValueError("classifiers: none given, must be at least the one that was attacked")
@@ -40,7 +40,7 @@ def completed(
         config,
         classifiers=classifiers,
         steps=config.steps or known.get("iterations") or 30,
-        model=config.model or known.get("pretrained_diffusion_path") or "tiny-sd",
+        model=config.model or known.get("model") or "tiny-sd",
         label_offset=known.get("label_offset", 1) if offset is None else offset,
         out=out,
     )

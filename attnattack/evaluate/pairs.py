@@ -11,10 +11,12 @@ from pathlib import Path
 import json
 import torch
 from PIL import Image
+from ..base.config import under_new_names
 from ..base.files import read_text
 from ..base.names import class_index
 from ..data import check_labels, find_images, natural, read_labels
 from .config import EvaluateConfig
+from ..latent.config import DIFFATTACK_NAMES
 from ..utils import from_pil, load_image, open_image, to_unit
 
 # %% ../../nbs/evaluate/01_pairs.ipynb #95fa0016
@@ -144,9 +146,10 @@ def run_config(
     if not file.is_file():
         return {}
     try:
-        return {**json.loads(read_text(file))}
+        made = {**json.loads(read_text(file))}
     except (ValueError, TypeError):
         raise ValueError(f"{file}: not a configuration of `attnattack latent`") from None
+    return under_new_names(made, DIFFATTACK_NAMES, file)
 
 # %% ../../nbs/evaluate/01_pairs.ipynb #3cc19887
 def is_diffattack(

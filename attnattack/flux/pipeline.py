@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['EMBEDDINGS', 'OWN', 'TAKEN', 'as_pictures', 'cut_right', 'repeated', 'with_semantics', 'one_at_a_time',
-           'module_settings', 'load_module', 'SemanticFluxFillPipeline']
+           'SemanticFluxFillPipeline']
 
 # %% ../../nbs/flux/09_pipeline.ipynb #ba74be66
 from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakKeyDictionary
-import inspect, json, threading
+import inspect, threading
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxFillPipeline
 from diffusers import FluxTransformer2DModel
@@ -20,12 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 from ..models import checked_load, quiet
-from ..utils import check_image, check_number, from_pil, read_text, refuse_unknown, to_pil, to_unit
-from .fill import LORA, LORA_FOLDER, check_fit, encode_tokens, finite_tensors, load_lora_beside
-from .fill import token_width
+from ..utils import check_image, check_number, from_pil, refuse_unknown, to_pil, to_unit
+from .files import CHECKPOINT, LORA, MODULE, MODULE_CONFIG
+from .fill import LORA_FOLDER, check_fit, encode_tokens, finite_tensors, load_lora_beside
 from .lora import check_lora, lora_names, save_lora, without_lora
-from .semantic_attention import SemanticLayers, add_semantics, install, module_for
-from .trainer import CHECKPOINT, MODULE, MODULE_CONFIG
+from .semantic_module import SemanticLayers, add_semantics, install, load_module
 from .triptychs import right_half, right_mask
 
 # %% ../../nbs/flux/09_pipeline.ipynb #a3834b99
@@ -194,63 +193,6 @@ def one_at_a_time(pipe):
         yield
     finally:
         del _in_use[pipe.transformer]
-
-# %% ../../nbs/flux/09_pipeline.ipynb #513c3f13
-def module_settings(
-    folder, # where the trainer wrote
-) -> dict:  # of SemanticLayers; mode is none where it was trained without
-    "The settings of a folder's semantic module"
-    folder = Path(folder)
-    for name in (MODULE_CONFIG, LORA):
-        if not (folder/name).is_file():
-            raise FileNotFoundError(f"{folder/name}: no such file; "
-                                    "a training writes it beside its checkpoint")
-    file = folder/MODULE_CONFIG
-    try:
-        config = json.loads(read_text(file))
-    except ValueError as error:
-        raise OSError(f"{file}: not JSON ({' '.join(str(error).split())})") from None
-    if not isinstance(config, dict) or "mode" not in config:
-        raise OSError(f"{file}: must hold the settings of a semantic module")
-    known = [*inspect.signature(SemanticLayers.__init__).parameters]
-    return refuse_unknown(config, known, str(file))
-
-def load_module(
-    folder,      # where the trainer wrote
-    transformer, # it shall serve
-):               # SemanticLayers, or None where it was trained without
-    "The semantic module of a folder"
-    folder, config = Path(folder), module_settings(folder)
-    if config["mode"] == "none":
-        return None
-    if not (folder/MODULE).is_file():
-        raise FileNotFoundError(f"{folder/MODULE}: no such file; {MODULE_CONFIG} says that "
-                                f"a {config['mode']} module belongs to the LoRA")
-    module = SemanticLayers(**config)
-    _check_module(folder, module, config["width"], transformer)
-    _fill(module, folder/MODULE)
-    return module.to(transformer.device).eval().requires_grad_(False)
-
-def _check_module(folder, module, width, transformer):
-    "A `ValueError` unless a module has the transformer's measures"
-    if width != token_width(transformer):
-        raise ValueError(f"{folder/MODULE_CONFIG}: width {width}, must be {token_width(transformer)}, "
-                         "the transformer's out_channels")
-    fitting = module_for(transformer, entrance=module.config.entrance)
-    for name in ("blocks", "inner"):
-        found, wanted = module.config[name], fitting.config[name]
-        if found != wanted:
-            raise ValueError(f"{folder/MODULE_CONFIG}: {name} {found}, must be {wanted}, the transformer's")
-
-def _fill(module, file):
-    "Load weights; what is missing, too much, of another shape or not finite is an `OSError`"
-    found = dict(anchor=torch.zeros(0)) | finite_tensors(file)
-    wanted = module.state_dict()
-    for name in wanted.keys() | found.keys():
-        here, there = (list(state[name].shape) if name in state else "missing" for state in (found, wanted))
-        if here != there:
-            raise OSError(f"{file}: {name} is {here}, the module has {there}")
-    module.load_state_dict(found)
 
 # %% ../../nbs/flux/09_pipeline.ipynb #a34ab442
 # what the pipeline fills in itself, and what it hands on

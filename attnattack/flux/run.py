@@ -22,7 +22,7 @@ from .fill import check_fit, image_ids, load_fill
 from .flow import flow_loss
 from .latents import load_latents, shape_line
 from .lora import add_lora
-from .semantic_attention import FluxWithSemantics, SemanticLayers, add_semantics, module_for
+from .semantic_module import FluxWithSemantics, SemanticLayers, add_semantics, module_for
 
 # %% ../../nbs/flux/07_run.ipynb #85995cef
 @cache

@@ -141,11 +141,11 @@ def label_map(
 # %% ../../nbs/latent/04_reference.ipynb #60415086
 def _selftest():
     "A minimal test of this part"
-    from attnattack.ddim import ddim_moves
+    from attnattack.ddim import ddim_steps
     from attnattack.models import dummy_diffusion, embed
     model = dummy_diffusion()
     z = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    text, (_, down) = embed(model, ["log"], size=(64, 64)), ddim_moves(model.scheduler, 20, 2, "exact")
+    text, (_, down) = embed(model, ["log"], size=(64, 64)), ddim_steps(model.scheduler, 20, 2, "exact")
     reference = reference_walk(model, z, [text] * 2, down, 2.5, 16, 16, OnDisk)
     capture, losses = Capture(names=reference.names), []
     for start in (z, z + .3):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import ast, io, json, re, tokenize
 import yaml
+from ..base.config import under_new_names
 from ..base.files import check_file
 from .order import experiments, nearest_names, notebook_of
 
@@ -26,6 +27,12 @@ class Parameter:
     default: object
     types: tuple = () # the types that fit; none: anything
     help: str = ""
+
+    @property
+    def once(self) -> str: # empty: none
+        "The name that it had before, where the comment ends with (once NAME)"
+        found = re.search(r"\(once (\w+)\)$", self.help)
+        return found[1] if found else ""
 
     @property
     def must(self):
@@ -201,6 +208,8 @@ def check_parameters(
     known: dict, # name → `Parameter`
 ) -> dict:       # name → value of the right type
     "`given` as the notebook wants it, or a `ValueError` that names the parameter, its value and the type"
+    new_names = {parameter.once: parameter.name for parameter in known.values() if parameter.once}
+    given = under_new_names(given, new_names, "parameters")
     for name in given:
         if name not in known:
             raise ValueError(f"{name}: no such parameter, {nearest_names(str(name), list(known))}")

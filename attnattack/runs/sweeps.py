@@ -195,11 +195,11 @@ def check_workers(
         said = f"no worker at {address} within {wait:g} s; `dask worker {address}` starts one"
         raise OSError(f"scheduler: {said}") from None
     def version(): # travels as code: a worker without the package can run it
-        from importlib import metadata
         try:
-            return metadata.version("attnattack")
-        except metadata.PackageNotFoundError:
+            import attnattack # the code that runs there; what was installed once may be older
+        except ImportError:
             return None
+        return attnattack.__version__
     for address, there in client.run(version).items():
         if there is None:
             install = f"pip install attnattack=={__version__}"
