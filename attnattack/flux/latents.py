@@ -78,7 +78,7 @@ def encode_triptychs(
     parts = dict(x0=[], seen=[], semantic=[])
     prompts = []
     first = data[0]
-    for start in tqdm(range(0, len(data), batch), "encoding", disable=not show, mininterval=2):
+    for start in tqdm(range(0, len(data), batch), "encoding", disable=None if show else True, mininterval=2):
         triptychs = [_checked(data, i, first) for i in range(start, min(start + batch, len(data)))]
         prompts += [fill_prompt(prompt, caption=t.prompt) for t in triptychs]
         tokens = _encode(pipe.vae, triptychs, tell=start < 2 * batch)

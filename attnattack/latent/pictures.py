@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from ..attention import overlay
 from ..base.files import atomic_path
+from ..base.labels import class_folders, folder_labels
 from ..base.quality import quality
 from ..classifier import CLASSIFIERS, imagenet_names, predict
 from ..data import LabelledImages, label_form, read_names
@@ -70,7 +71,9 @@ def find_items(
     if len(names) != n:
         raise ValueError(f"class_names: {len(names)} names, must be {n}, as {classifier.name} has classes")
     data = LabelledImages(config.data, config.label_path, config.label_offset, None, config.size)
-    if data.labels is not None:
+    if data.labels is None and class_folders(config.data):
+        data.labels = folder_labels(data.paths, names)
+    elif data.labels is not None:
         check_class_numbers(data.paths, data.labels, classifier, config.label_path, config.label_offset)
     stems = [path.stem for path in data.paths]
     twice = {stem for stem in stems if stems.count(stem) > 1}
