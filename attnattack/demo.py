@@ -85,7 +85,7 @@ def trained_patch(
         pass
     return run
 
-# %% ../nbs/89_demo.ipynb #18bc7699
+# %% ../nbs/89_demo.ipynb #fc60d3f4
 def _laid_on(run, seed):
     "The test frames with the patch, [n, 3, H, W]"
     import torch
@@ -119,8 +119,8 @@ def patch_row(
     maps = word_overlay(tools, frame.image, word), word_overlay(tools, patched[i], word)
     pictures = to_pil(frame.image), to_pil(run.best), to_pil(patched[i]), *maps
     return Row(dict(zip(titles, pictures)), (titles[2],) if said[0] != word else (),
-               f"A frame that the classifier calls {clean}, a trained patch, the frame with the patch, now "
-               f"called {said[1]}, and where the word {word} looks without and with the patch.")
+               f"A frame ({clean}), a trained patch, the frame with the patch ({said[1]}), "
+               f"and what “{word}” looks at without and with it.")
 
 def patch_part(
     tools: Tools,

@@ -42,9 +42,12 @@ def visible(nb):
     return nb
 
 def relink(nb, where):
-    "The targets of the relative links in markdown cells, each put through `where`"
+    "The targets of the relative links in markdown, cells and outputs, each put through `where`"
+    def moved(text): return LINK.sub(lambda m: where(m[0]), text)
     for c in nb.cells:
-        if c.cell_type == "markdown": c.source = LINK.sub(lambda m: where(m[0]), c.source)
+        if c.cell_type == "markdown": c.source = moved(c.source)
+        for data in (o.data for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})):
+            data["text/markdown"] = moved(data["text/markdown"])
     return nb
 
 def title(path):
@@ -61,6 +64,7 @@ def descriptions(nb):
 def readme(root):
     "README.md and its pictures: path to content"
     nb = relink(visible(nbformat.read(root / "nbs/index.ipynb", 4)), lambda to: posixpath.normpath("nbs/" + to))
+    nb.metadata["language_info"] = {"name": "python"}   # which nbdev_clean takes out
     body, res = MarkdownExporter().from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "README"})
     body = re.sub(r"!\[png\]\((.+?)\)", lambda m: f"![{descriptions(nb).get(m[1], 'png')}]({m[1]})", body)
     body = re.sub(r"\n{3,}", "\n\n", body).strip() + "\n"
