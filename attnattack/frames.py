@@ -7,7 +7,7 @@ __all__ = ['check_disjoint', 'load_frames', 'load_classifiers', 'frame_class', '
 
 # %% ../nbs/10_frames.ipynb #6edf371c
 from pathlib import Path
-import hashlib
+import hashlib, logging
 from .classifier import Ensemble, labels, load_classifier, predict
 from .data import RELLIS_LABELS, Frame, LabelledImages, OffRoad, Rellis3D, dominant_class, under
 from .patch_config import LABEL_RULES, PatchConfig
@@ -22,9 +22,9 @@ def _all_frames(config):
     if path.is_file():
         return [Frame(load_image(path, size)[0], name=path.stem)]
     if (path/"Rellis-3D").is_dir() or list(path.glob("*.lst")):
-        return Rellis3D(path, config.split, size=size)
+        return _told(Rellis3D(path, config.split, size=size, on_error=config.on_error))
     if path.is_dir():
-        return LabelledImages(path, size=size)
+        return _readable(LabelledImages(path, size=size), config)
     raise FileNotFoundError(f"data: {config.data!r} is neither 'offroad' nor a file or folder")
 
 def _offroad(config):
@@ -33,6 +33,35 @@ def _offroad(config):
         raise ValueError(f"height: {config.height}, must equal width ({config.width}) with OffRoad, "
                          "whose scenes are square")
     return OffRoad(config.n + config.n_val + config.n_test, config.data_seed, config.width)
+
+# %% ../nbs/10_frames.ipynb #283ee0cc
+def _say_skipped(skipped):
+    "One line in the log about frames that were left out: (name, reason) of each"
+    if skipped:
+        names = ", ".join(str(name) for name, _ in skipped[:3])
+        more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        said = f"data: left out because they cannot be read: {names}{more} ({skipped[0][1]})"
+        logging.getLogger("attnattack").warning(said)
+
+def _told(data):
+    "RELLIS-3D, which leaves broken frames out by itself"
+    _say_skipped(data.skipped)
+    return data
+
+def _readable(data, config):
+    "The pictures of a folder: all of them, or as many good ones as the three parts need"
+    if config.on_error == "raise":
+        return data
+    good, skipped = [], []
+    for i, path in enumerate(data.paths):
+        if len(good) == config.n + config.n_val + config.n_test:
+            break
+        try:
+            good.append(data[i])
+        except (OSError, ValueError) as error:
+            skipped.append((path.name, str(error)))
+    _say_skipped(skipped)
+    return good
 
 # %% ../nbs/10_frames.ipynb #3e0340ea
 def check_disjoint(

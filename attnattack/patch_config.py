@@ -31,6 +31,8 @@ class PatchConfig(Configuration):
 
     data: str = setting("offroad", "offroad, a RELLIS-3D root, a folder of pictures, or one picture")
     split: str = setting("test", "of RELLIS-3D")
+    on_error: str = setting("raise", "at a frame that cannot be read: raise, or skip and say which",
+        choices=("raise", "skip"))
     n: int = _count(64, "frames to train on, at most")
     n_val: int = _count(32, "frames that choose the best patch, not trained on; 0: the last one counts", 0)
     n_test: int = _count(0, "frames kept apart for a test: neither trained nor selected on", 0)
