@@ -27,6 +27,7 @@ def _all_frames(config):
         return _readable(LabelledImages(path, size=size), config)
     raise FileNotFoundError(f"data: {config.data!r} is neither 'offroad' nor a file or folder")
 
+# %% ../nbs/10_frames.ipynb #8e548a9d
 def _offroad(config):
     "As many painted scenes as the three parts need"
     if config.height != config.width:
@@ -48,6 +49,7 @@ def _told(data):
     _say_skipped(data.skipped)
     return data
 
+# %% ../nbs/10_frames.ipynb #1974756d
 def _readable(data, config):
     "The pictures of a folder: all of them, or as many good ones as the three parts need"
     if config.on_error == "raise":
@@ -78,6 +80,7 @@ def check_disjoint(
                     f"data: {frame.name or 'a picture'} of the {part} frames is {other_name or 'one'} of the "
                     f"{other_part} frames too; nothing may be tested or selected on what was trained on")
 
+# %% ../nbs/10_frames.ipynb #b75bd730
 def load_frames(
     config: PatchConfig,
 ) -> tuple[list, list, list]: # (frames to train on, validation slice, frames for a test), all different
@@ -102,6 +105,7 @@ def load_classifiers(
     members = [load_classifier(part, device=device) for part in name.split("+")]
     return members[0] if len(members) == 1 else Ensemble(members)
 
+# %% ../nbs/10_frames.ipynb #17c0d160
 def _mask_class(label, classifier, find):
     "A RELLIS mask's class by a rule `find(label, among=…)`, as the classifier's number"
     if label is None:
@@ -112,6 +116,7 @@ def _mask_class(label, classifier, find):
                          f"{classifier.name} knows none of them")
     return classifier.classes.index(RELLIS_LABELS[find(label, among=known)])
 
+# %% ../nbs/10_frames.ipynb #55a3bd80
 def frame_class(
     frame: Frame,
     rule: str,   # one of LABEL_RULES
@@ -131,6 +136,7 @@ def frame_class(
         return _mask_class(frame.label, classifier, dominant_class)
     return _mask_class(frame.label, classifier, lambda label, among: under(label, mask, among))
 
+# %% ../nbs/10_frames.ipynb #fe4429b5
 def target_class(
     config: PatchConfig,
     classifier,

@@ -106,6 +106,7 @@ def _check_words(config):
     if config.device and not re.fullmatch(r"(cpu|cuda|mps|xpu|meta)(:\d+)?", config.device):
         raise ValueError(f"device: {config.device!r}, must be a device of torch: cpu, cuda, cuda:1, mps")
 
+# %% ../nbs/10_config.ipynb #ba96989e
 def _check_prompt(config):
     "The prompt has plain fields that are known, and the label where the cross loss looks at its tokens"
     try:
@@ -120,6 +121,7 @@ def _check_prompt(config):
         raise ValueError(f"prompt: {config.prompt!r}, must hold {{label}}: "
                          "the cross loss looks at its tokens")
 
+# %% ../nbs/10_config.ipynb #28f51c44
 def _check_patch(config):
     "Sides and sizes of the patch agree"
     if len(config.scale) != 2 or config.scale[0] > config.scale[1]:
@@ -129,6 +131,7 @@ def _check_patch(config):
         raise ValueError(f"shape: 'square', but with aspect {config.aspect} the patch is {height} x {width}; "
                          "use 'rectangle'")
 
+# %% ../nbs/10_config.ipynb #ee1d14e4
 def _check_walk(config):
     "The walk is no longer than the schedule"
     most = config.steps if config.mode == "exact" else config.steps - 1
@@ -151,6 +154,7 @@ def needs_attention(
     "Does the loss need the diffusion model at all?"
     return config.w_self > 0 or config.w_cross > 0
 
+# %% ../nbs/10_config.ipynb #16d47408
 def cells_at(
     config: PatchConfig,
     divisor: int,        # the frame's sides over the feature map's

@@ -32,6 +32,7 @@ def mean_terms(
     "The mean of several draws' terms"
     return Terms(*(torch.stack([getattr(terms, f.name) for terms in several]).mean() for f in fields(Terms)))
 
+# %% ../nbs/10_loop_parts.ipynb #8a93259a
 def _new_patch(config, source):
     "The patch before the first update"
     size = (3, *patch_pixels(config))
