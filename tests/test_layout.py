@@ -13,7 +13,7 @@ from conftest import _environment
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SHOT = os.environ.get("EXPLORER_SHOT", "")
 MODEL, PROMPT = "tiny-sd" if SHOT else "dummy", "a vehicle on a dirt trail under a clear sky"
-PATIENCE = 120_000   # milliseconds, for a busy machine
+PATIENCE = 240_000   # milliseconds, for a busy machine
 
 CELLS = [new_code_cell(f"""import diffusers, transformers, warnings
 warnings.filterwarnings("ignore")

@@ -228,6 +228,6 @@ def test_five_thousand_runs_open_at_once(tab, tmp_path):
     report.page(tmp_path / "out", tmp_path / "report.html")
     show(tab, tmp_path / "report.html")
     ready = int(tab.get_attribute("body", "data-ready"))
-    assert tab.locator("#count").inner_text() == "5000 of 5000" and ready < 10_000, f"{ready} ms" # 1,100 on a quiet machine
+    assert tab.locator("#count").inner_text() == "5000 of 5000" and ready < 60_000, f"{ready} ms" # about 1,200 where little else runs
     asks(tab, "04321", 1)
     assert column(tab, "id") == ["04321"] and tab.errors == []
