@@ -33,6 +33,7 @@ def _step_terms(model, z, step, text, reference, config):
     cross = average(select(maps, "cross", cells_at(config, config.cross_cells)))
     return z, self_loss(own, reference) if reference else z.new_zeros(()), cross
 
+# %% ../nbs/10_look.ipynb #ae6a6b8b
 def _reversed(model, x, text, config):
     "The latent of frames, k steps up the schedule"
     z = encode(model, x)
@@ -58,6 +59,7 @@ def reference_maps(
         references.append({name: a for name, a in own.items() if a.shape[2] <= limit})
     return references
 
+# %% ../nbs/10_look.ipynb #e0229c3c
 def attention_terms(
     model: Diffusion,
     x: torch.Tensor,  # patched frames, [B, 3, H, W], [-1, 1]
@@ -91,6 +93,7 @@ class PreparedFrame:
     tokens: tuple = ()             # positions of the word in the prompt
     references: tuple = ()         # from `reference_maps`
 
+# %% ../nbs/10_look.ipynb #a1f05786
 def prepare_frame(
     known: PreparedFrame, # with class and word
     model: Diffusion,

@@ -56,6 +56,7 @@ def _check_same_names(folders):
             raise ValueError(
                 f"{folder}: {odd[0]} is in {where} only ({len(odd)} such), must match {first} by name")
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #0446478e
 def _check_same_size(folders):
     "All pictures are as large as the first"
     first = next(iter(folders.values()))
@@ -67,6 +68,7 @@ def _check_same_size(folders):
                 raise ValueError(f"{folder}/{name}: {h} x {w}, must be {height} x {width} as the first; "
                                  "--size N cuts all to N x N")
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #d5966e9b
 def _stacked(pictures, names):
     "Pictures in the order of their names, [n, 3, H, W]"
     return torch.stack([pictures[name] for name in names])
@@ -80,6 +82,7 @@ def _labels_from(path, offset, names):
     check_labels(found, len(names), None, path, offset)
     return found
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #07bc89c7
 def folder_pairs(
     clean, adversarial,    # folders
     reconstruction=None,   # a folder; None: success is counted over all that are classified right when clean
@@ -119,6 +122,7 @@ def _finished_records(run):
             raise ValueError(f"{file}: {name}: label {record.get('label')!r}, must be a class index")
     return found
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #b87a66a4
 def run_pairs(
     run,       # folder
     size=None, # side to cut to; None: as they are
@@ -164,11 +168,13 @@ def _files_ending(folder, ending):
     files = sorted(folder.glob(f"*{ending}.*"), key=lambda path: natural(path.name))
     return {path.name.split(ending)[0]: path for path in files}
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #3ea7aef4
 def _squashed(path, size):
     "A picture of any shape in (height, width), aspect not kept"
     picture = open_image(path).convert("RGB").resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return to_unit(from_pil(picture))[0]
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #0a3e6317
 def diffattack_pairs(
     folder,                # NNNN_originImage.png at full size, NNNN_adv_image.png
     label_path=None,       # one class number a line, in the order of the pictures
@@ -202,6 +208,7 @@ def _pairs_of(config):
     found = _labels_from(config.label_path, offset, pairs.names)
     return pairs if found is None else replace(pairs, labels=found)
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #adea282a
 def load_pairs(
     config: EvaluateConfig,
     classes,  # names, in their order

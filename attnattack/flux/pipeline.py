@@ -37,6 +37,7 @@ def as_pictures(
         x = _one_tensor(x if isinstance(x, (list, tuple)) else [x], name)
     return check_image(x if x.ndim == 4 else x[None], name, multiple=16)
 
+# %% ../../nbs/flux/09_pipeline.ipynb #eff0a71a
 def _one_tensor(pictures, name):
     "Pillow pictures of one size as a tensor"
     if not pictures:
@@ -50,6 +51,7 @@ def _one_tensor(pictures, name):
                              f"must be {first.height} x {first.width} as the first one")
     return torch.cat([from_pil(picture) for picture in pictures])
 
+# %% ../../nbs/flux/09_pipeline.ipynb #15f15623
 def cut_right(images):
     "The right halves of Pillow pictures, of arrays [B, H, W, 3], or of tensors [B, 3, H, W]"
     if isinstance(images, list):
@@ -64,6 +66,7 @@ def _check_sampling(pipe, steps, guidance, more):
     check_number("num_images_per_prompt", more.get("num_images_per_prompt", 1), at_least=1, whole=True)
     check_fit(pipe.transformer, pipe.latent_channels, pipe.vae_scale_factor)
 
+# %% ../../nbs/flux/09_pipeline.ipynb #415dde51
 def _check_semantic(pipe, semantic, visible):
     "`semantic`, or a `ValueError`"
     module, n = pipe.semantic_module, len(visible)
@@ -84,6 +87,7 @@ def _check_semantic(pipe, semantic, visible):
 # %% ../../nbs/flux/09_pipeline.ipynb #b8a6ac41
 EMBEDDINGS = ("prompt_embeds", "pooled_prompt_embeds")
 
+# %% ../../nbs/flux/09_pipeline.ipynb #97194a48
 def _prompts(prompt, more, n):
     "The arguments with a prompt, or embeddings, for each of `n` pictures"
     if more.get("prompt_embeds") is not None:
@@ -98,6 +102,7 @@ def _prompts(prompt, more, n):
         raise ValueError(f"prompt: {len(prompts)} prompts, must be one, or {n}, as many as visible")
     return dict(more, prompt=list(prompts))
 
+# %% ../../nbs/flux/09_pipeline.ipynb #4f86575a
 def _embedded(prompt, more, n):
     "The arguments where prompts come as embeddings"
     if prompt not in ("", None):
@@ -154,6 +159,7 @@ class _Entering:
         plain = transformer.forward(*args, **self.stock_call)[0] # past the hooks
         return (plain + self.weight * (velocity - plain),)
 
+# %% ../../nbs/flux/09_pipeline.ipynb #636b60ac
 @contextmanager
 def with_semantics(
     pipe,              # SemanticFluxFillPipeline
@@ -181,6 +187,7 @@ def with_semantics(
 _in_use = WeakKeyDictionary() # transformer → name of the thread that paints with it
 _guard = threading.Lock()
 
+# %% ../../nbs/flux/09_pipeline.ipynb #d96e9077
 @contextmanager
 def one_at_a_time(pipe):
     "A `RuntimeError` if another thread, or a callback of this one, is painting with the same transformer"
@@ -200,6 +207,7 @@ OWN = ("prompt", "image", "mask_image", "masked_image_latents", "height", "width
 _STOCK = inspect.signature(FluxFillPipeline.__call__).parameters
 TAKEN = [name for name in _STOCK if name not in ("self", *OWN)]
 
+# %% ../../nbs/flux/09_pipeline.ipynb #20481205
 class SemanticFluxFillPipeline(FluxFillPipeline):
     "FLUX-Fill that paints the right panel of a diptych and may look at a semantic panel"
     _optional_components = ["semantic_module"]

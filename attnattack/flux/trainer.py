@@ -32,6 +32,7 @@ from .triptychs import right_half
 # %% ../../nbs/flux/08_trainer.ipynb #bed17a67
 TIMES = (.1, .3, .5, .7, .9)
 
+# %% ../../nbs/flux/08_trainer.ipynb #9a4fc697
 @torch.no_grad()
 def validate(
     run: SemanticRun,
@@ -106,6 +107,7 @@ def save_state(
                  scaler=run.scaler.state_dict() or None)
     write_checkpoint(path, state, run.config.to_mapping())
 
+# %% ../../nbs/flux/08_trainer.ipynb #50024c74
 def load_state(
     run: SemanticRun,
     path, # file
@@ -169,6 +171,7 @@ def _open_folder(run):
     if main:
         RunLog(out/"log.jsonl").cut_after(run.step)
 
+# %% ../../nbs/flux/08_trainer.ipynb #ca9e2fd2
 def _write(run, record):
     "A line of the log; now and then a picture; last a checkpoint, which says that the step is written"
     config, out = run.config, Path(run.config.out)
@@ -180,6 +183,7 @@ def _write(run, record):
         save_trained(run, out)
         save_state(run, out/CHECKPOINT)
 
+# %% ../../nbs/flux/08_trainer.ipynb #30920c0c
 @contextmanager
 def _tracking(run):
     "A function that sends a record to the run's tracker, if it has one"
@@ -205,6 +209,7 @@ def train_semantic(
         _open_folder(run)
     return _steps(run)
 
+# %% ../../nbs/flux/08_trainer.ipynb #b029100a
 def _steps(run):
     "The loop"
     config, main = run.config, run.processes.is_main_process
@@ -231,6 +236,7 @@ def follow_training(
     total, label = run.config.steps, run.config.mode
     return list(show_progress(records, total, run.step, label, describe=lambda r: r.figures, show=show))
 
+# %% ../../nbs/flux/08_trainer.ipynb #ca7c3e02
 def train_to_end(
     config: SemanticConfig, # with `out`, where all that was trained is found afterwards
 ) -> float:                 # seconds of the processor
@@ -240,6 +246,7 @@ def train_to_end(
         pass
     return time.process_time() - begin
 
+# %% ../../nbs/flux/08_trainer.ipynb #4bc721cf
 def train_all(
     configs: list,            # of SemanticConfig, each with its own `out`
     jobs: int | None = None,  # trainings at once; None: the cores, or 1 on a GPU; 1 stays in this process
@@ -257,6 +264,7 @@ def train_all(
     with ProcessPoolExecutor(min(jobs, len(configs)), get_context("spawn"), _quiet_process) as pool:
         return told(pool.map(train_to_end, configs))
 
+# %% ../../nbs/flux/08_trainer.ipynb #01908d98
 def _quiet_process():
     "A process of its own: one thread, and nothing to say about loading"
     torch.set_num_threads(1)

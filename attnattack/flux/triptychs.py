@@ -96,10 +96,12 @@ def _pictures(folder):
         found[path.stem] = path
     return found, doubles
 
+# %% ../../nbs/flux/01_triptychs.ipynb #c0b312bc
 def _few(paths):
     "The first names"
     return ", ".join(p.name for p in paths[:3]) + (", …" if len(paths) > 3 else "")
 
+# %% ../../nbs/flux/01_triptychs.ipynb #ca3fe89b
 def split_panels(
     x: torch.Tensor, # three panels side by side, [B, 3, H, 3W]
     name="triptych", # for the message

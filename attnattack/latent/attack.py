@@ -35,6 +35,7 @@ def cross_entropies(classifier, logits, classes):
     loss = F.nll_loss if isinstance(classifier, Ensemble) else F.cross_entropy
     return loss(logits, classes, reduction="none")
 
+# %% ../../nbs/latent/06_attack.ipynb #e99d1db2
 def weighted(
     factors: torch.Tensor, # of the denoise steps, [n]
     steps: torch.Tensor,   # self loss of each step and picture, [n, B]
@@ -53,6 +54,7 @@ class Pass:
     cross: torch.Tensor   # averaged cross map, [B, q, tokens]
     image: torch.Tensor   # [B, 3, H, W]
 
+# %% ../../nbs/latent/06_attack.ipynb #bd7d453c
 def _walk_down(prepared, z):
     "The clean latent, self losses [n, B], averaged cross map"
     config, capture, losses, maps = prepared.config, prepared.capture, [], []
@@ -66,6 +68,7 @@ def _walk_down(prepared, z):
         maps.append(cross)
     return z, torch.stack(losses), torch.stack(maps).mean(0)
 
+# %% ../../nbs/latent/06_attack.ipynb #59a19a60
 def walk_terms(
     prepared: Prepared,
     start: torch.Tensor, # latent, [B, C, h, w]
@@ -102,6 +105,7 @@ class LatentState:
         "Positions of those that go on"
         return [i for i in range(len(self.z)) if i not in self.stopped]
 
+# %% ../../nbs/latent/06_attack.ipynb #e8ea61af
 def begin(prepared: Prepared) -> LatentState:
     "Where the attack starts; a picture whose null-text went wrong does not"
     n, z = len(prepared.start), prepared.start
@@ -109,6 +113,7 @@ def begin(prepared: Prepared) -> LatentState:
     stopped = {i: f"null-text: the error is {float(e)}" for i, e in errors if not torch.isfinite(e)}
     return LatentState(z.clone(), z.clone(), [(False, -math.inf)] * n, [0] * n, stopped, frozenset())
 
+# %% ../../nbs/latent/06_attack.ipynb #884380ad
 @dataclass(frozen=True)
 class LatentRecord:
     "One iteration, a value for each picture; None for those that have stopped"
@@ -137,6 +142,7 @@ def fooled(prepared: Prepared, logits) -> list:
     seen = logits.argmax(1)
     return (seen != prepared.classes if prepared.target is None else seen == prepared.target).tolist()
 
+# %% ../../nbs/latent/06_attack.ipynb #c71b0bf1
 def _losses(prepared, found, latent):
     "Loss of each live picture by its position; why others stop"
     losses, stopped = {}, dict(latent.stopped)
@@ -147,6 +153,7 @@ def _losses(prepared, found, latent):
             stopped[i] = str(error)
     return losses, replace(latent, stopped=stopped)
 
+# %% ../../nbs/latent/06_attack.ipynb #f6d67f55
 def _remember(prepared, latent, losses, hit):
     "Keep the best latent so far, count the hits in a row, stop who has enough"
     best, score, streak = latent.best.clone(), list(latent.score), list(latent.streak)
@@ -173,6 +180,7 @@ def _settle(latent, z, before):
             z[i] = before[i]
     return replace(latent, z=z.detach().clone(), stopped=stopped)
 
+# %% ../../nbs/latent/06_attack.ipynb #dd39b54f
 def _record(number, found, losses, hit, factors, latent):
     "What an iteration has found, as plain numbers"
     def of_live(get):
@@ -181,6 +189,7 @@ def _record(number, found, losses, hit, factors, latent):
     steps, hits = of_live(lambda i: found.steps[:, i].tolist()), of_live(lambda i: hit[i])
     return LatentRecord(number, loss, terms, steps, hits, factors, latent)
 
+# %% ../../nbs/latent/06_attack.ipynb #73aee67b
 def _iterate(prepared, latent, z, optimizer, number):
     "One iteration of the attack; moves z"
     factors = prepared.weights().detach().tolist()
@@ -212,6 +221,7 @@ def attack(
         latent = record.latent
         yield record
 
+# %% ../../nbs/latent/06_attack.ipynb #332a0eef
 latent_attack = attack # its name at the package's front door
 
 # %% ../../nbs/latent/06_attack.ipynb #85126c95
@@ -226,10 +236,12 @@ class LatentResult:
     failed: dict                  # position → why, where a loss was not finite
     latent: LatentState               # where each picture stands
 
+# %% ../../nbs/latent/06_attack.ipynb #583ef40f
 def quantised(x):
     "Pictures as a file will hold them"
     return torch.cat([from_pil(to_pil(p)) for p in x.detach().nan_to_num()]).to(x.device)
 
+# %% ../../nbs/latent/06_attack.ipynb #5857c4b4
 @torch.no_grad()
 def finish(
     prepared: Prepared,

@@ -138,6 +138,7 @@ def check_dataset(
     if name not in DATASETS:
         raise ValueError(f"names_of: {name!r} is not one of {', '.join(map(str, DATASETS))}")
 
+# %% ../../nbs/latent/00_config.ipynb #3bf4b30d
 def check_start(
     start: int, # step to denoise from
     steps: int, # of the whole schedule

@@ -52,6 +52,7 @@ def memory(
 # %% ../../nbs/latent/10_cost.ipynb #495ff512
 PARTS = ("encode", "up", "inner", "close", "reference", "iteration", "down", "decode")
 
+# %% ../../nbs/latent/10_cost.ipynb #6c7521ec
 class Parts:
     "The parts of both attacks, each a method without arguments"
     def __init__(self, size, res, seed=3, inner=2):
@@ -160,6 +161,7 @@ def parts(
 OPERATORS = dict(convolution="conv", **{"attention, fused": "scaled_dot_product"},
              **{"matrix products": "addmm|bmm|::mm|matmul|einsum"}, softmax="softmax", normalisation="norm")
 
+# %% ../../nbs/latent/10_cost.ipynb #57890da1
 def operators(size, res=224, variants=("naive", "fast"), seed=3) -> dict: # variant → kind → seconds
     "Seconds of the processor by kind of operator, in one iteration"
     both, found = Parts(size, res, seed), {}
@@ -242,6 +244,7 @@ def whole_attacks(
 TASKS = dict(memory=memory, parts=parts, attack=whole_attacks, operators=operators)
 PRELOAD = ("attnattack.data", "attnattack.latent.attack") # what takes its time
 
+# %% ../../nbs/latent/10_cost.ipynb #2427d5b7
 def measured(
     folder,             # where results wait
     task: str,          # one of TASKS

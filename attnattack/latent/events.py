@@ -19,6 +19,7 @@ class Event:
     text: str = ""
     record: object = None # a Phase, a LatentRecord of an iteration, or the record of a picture that is done
 
+# %% ../../nbs/latent/09_events.ipynb #6f7eece6
 class PicturesFailed(RuntimeError):
     "Some pictures of a folder could not be attacked; the others are done"
     def __init__(self,
@@ -85,6 +86,7 @@ class Lines:
     def close(self):
         "Nothing to close"
 
+# %% ../../nbs/latent/09_events.ipynb #31539288
 class Silent(Lines):
     "Only what is noted and what fails"
     def part(self, *args, **kw):
@@ -107,6 +109,7 @@ def _show(event, out, iterations):
     if event.kind in ("skipped", "done", "failed"):
         out.pictures(len(event.names) if event.kind == "skipped" else 1)
 
+# %% ../../nbs/latent/09_events.ipynb #072aa5fd
 def show_events(
     events,          # from `attack_folder`
     n: int,          # pictures

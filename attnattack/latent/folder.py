@@ -63,6 +63,7 @@ def remove_own_leftovers(out):
         if found and (path.parent != out or found[1] in OWN_FILES):
             path.unlink(missing_ok=True)
 
+# %% ../../nbs/latent/09_folder.ipynb #0e3ddc2f
 def keep_records(out, records):
     "Only these records are left"
     with atomic_path(Path(out)/"records.jsonl") as temporary:
@@ -85,6 +86,7 @@ def resume_weights(folder: Folder):
     if old.exists():
         load_weights(folder.weights, old)
 
+# %% ../../nbs/latent/09_folder.ipynb #46866e94
 def commit(folder: Folder, records):
     "Records and weights of a batch, in the order that survives a crash"
     stems = json.dumps([r["stem"] for r in records])
@@ -103,6 +105,7 @@ def _read_all(folder, items):
             yield folder.fail(item, str(error))
     return good
 
+# %% ../../nbs/latent/09_folder.ipynb #ef44f800
 def _write(folder, good, prepared, records, seconds):
     "Pictures, losses, then the records of one batch"
     latest = records[-1].latent if records else None
@@ -120,6 +123,7 @@ def _write(folder, good, prepared, records, seconds):
     for line in lines:
         yield Event("done", (line["name"],), record=line)
 
+# %% ../../nbs/latent/09_folder.ipynb #70bba201
 def _attack(folder, good):
     "Attack one batch and write what came of it"
     start, records = time.time(), []
@@ -133,6 +137,7 @@ def _attack(folder, good):
         yield Event("iteration", names, record=record)
     yield from _write(folder, good, prepared, records, lambda: time.time() - start)
 
+# %% ../../nbs/latent/09_folder.ipynb #4268e1fa
 def _as_events(phases, names):
     "Hand phases on as events; return what the generator returns"
     while True:
@@ -181,6 +186,7 @@ def _sort_out(folder):
             done[item.stem] = record
     return done, why
 
+# %% ../../nbs/latent/09_folder.ipynb #d92c7245
 def _at_the_door(folder, done):
     "All that can be known before the first picture; only then the folder is bound to the configuration"
     todo = [item for item in folder.items if item.stem not in done]
@@ -192,6 +198,7 @@ def _at_the_door(folder, done):
     remove_own_leftovers(folder.out)
     keep_records(folder.out, done.values())
 
+# %% ../../nbs/latent/09_folder.ipynb #d664a440
 def _notes(folder, done, why):
     "What is said before the first picture"
     config = folder.config

@@ -20,6 +20,7 @@ class Padding(Diffusion):
     def multiple(self):
         return self.factor
 
+# %% ../../nbs/latent/03_inversion.ipynb #a20217c3
 def sample_latents(
     model: Diffusion,
     x: torch.Tensor,   # pictures, [B, 3, H, W], [-1, 1]
@@ -39,6 +40,7 @@ def inverting(model, z, text, up, guidance=0.):
             z = ddim_step(model, z, step, text, guidance)
         yield z
 
+# %% ../../nbs/latent/03_inversion.ipynb #899fd5a9
 def invert(
     model: Diffusion,
     z: torch.Tensor,        # clean latent, [B, C, h, w]
@@ -58,6 +60,7 @@ def end_of_step(
     x0, noise = clean_and_noise(out, z, step.a_from.to(z), model.scheduler.config.prediction_type)
     return step.a_to.to(z) ** .5 * x0 + (1 - step.a_to.to(z)) ** .5 * noise
 
+# %% ../../nbs/latent/03_inversion.ipynb #c314067b
 def fit_null(
     model, z, step,      # Diffusion, latent, step
     text, null,          # Embeddings; the null embedding, [B, L, D], with grad
@@ -87,6 +90,7 @@ def null_updates(
     "Updates of the null embedding at one step"
     return config.null_iterations + config.null_growth * i
 
+# %% ../../nbs/latent/03_inversion.ipynb #58eac2e6
 def fitting_null(model, latents, text, down, config):
     "Fit a null embedding to each step of the way down; yield (Embeddings, squared error [B]) of each"
     start = text.uncond["encoder_hidden_states"]
@@ -101,6 +105,7 @@ def fitting_null(model, latents, text, down, config):
             z, error = fit_null(model, z, step, text, null, optimizer, target, config.guidance, updates)
         yield text.with_null(null.detach().to(start.dtype).clone()), error
 
+# %% ../../nbs/latent/03_inversion.ipynb #7ebb7c26
 def null_text(
     model: Diffusion,
     latents: list,       # from `invert`

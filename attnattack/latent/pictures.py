@@ -32,6 +32,7 @@ def prompt_names(config: LatentConfig, classifier) -> list:
         return read_names(config.class_names)
     return imagenet_names() if config.names_of else list(classifier.classes)
 
+# %% ../../nbs/latent/07_pictures.ipynb #e895ea51
 def check_class_numbers(
     paths, ys: list,     # the pictures; their classes, indices from 0
     classifier,
@@ -62,6 +63,7 @@ class Item:
         "Its name without suffix: the name of all its results"
         return self.path.stem
 
+# %% ../../nbs/latent/07_pictures.ipynb #fea15deb
 def find_items(
     config: LatentConfig, classifier,
 ) -> tuple:          # (list of Item, names of all classes)
@@ -93,6 +95,7 @@ def to_square(
         return cover(im, config.size)
     return im.resize((config.size, config.size), Image.Resampling.LANCZOS)
 
+# %% ../../nbs/latent/07_pictures.ipynb #e263a1f0
 def read_item(config, item, names, classifier) -> tuple: # (picture [3, H, W], class, label in the prompt)
     "One picture, ready to be attacked; without a label its class is what the classifier sees"
     x = from_pil(to_square(open_image(item.path).convert("RGB"), config))[0]
@@ -119,6 +122,7 @@ def files_of(
     attention = (f"attention/{stem}_{when}.png" for when in ("before", "after"))
     return [*(f"{kind}/{stem}.png" for kind in PICTURE_KINDS), f"losses/{stem}.json", *attention]
 
+# %% ../../nbs/latent/07_pictures.ipynb #efa290fe
 def save_pictures(out, stem, result: LatentResult, i):
     "The pictures of one attack, in eight bits"
     clean, attacked, rebuilt = (v[i].cpu() for v in (result.clean, result.adversarial, result.reconstruction))
@@ -131,6 +135,7 @@ def save_pictures(out, stem, result: LatentResult, i):
         with atomic_path(Path(out)/"attention"/f"{stem}_{when}.png") as temporary:
             overlay(picture, a[i]).save(temporary)
 
+# %% ../../nbs/latent/07_pictures.ipynb #70db20b9
 def save_losses(
     out, stem, records, i,
 ) -> list: # of {iteration, loss, ce, self, cross, l2, self_steps, weights, hit}
@@ -144,6 +149,7 @@ def save_losses(
         temporary.write_text(json.dumps(rows))
     return rows
 
+# %% ../../nbs/latent/07_pictures.ipynb #a4f0d491
 def source_of(item: Item, out) -> dict:
     "Where the picture lies, as seen from the results, and its own size"
     try:

@@ -33,6 +33,7 @@ def load_model(config: LatentConfig) -> Diffusion:
     dtype = config.dtype and getattr(torch, config.dtype)
     return load_diffusion(config.model, check_device(config.device), dtype)
 
+# %% ../../nbs/latent/05_preparation.ipynb #93e4fd17
 def target_of(
     config: LatentConfig, classifier,
     *others,             # further lists of names for the classes
@@ -47,6 +48,7 @@ def new_weights(config: LatentConfig) -> TimestepWeights:
     steps = config.steps - config.start_step
     return TimestepWeights(config.weight_mode, steps, config.weight_schedule, config.weight_lr)
 
+# %% ../../nbs/latent/05_preparation.ipynb #33d18d1d
 def term_weights(config: LatentConfig) -> Weights:
     "The weights of the four terms"
     return Weights(
@@ -72,6 +74,7 @@ def check_maps(config: LatentConfig, model):
         raise ValueError(f"self_cells: {config.self_cells}, must leave a self map: "
                          f"the smallest of {where} has {smallest} cells, not {limit} or less")
 
+# %% ../../nbs/latent/05_preparation.ipynb #9a7d52d4
 def check_model(
     config: LatentConfig, model,
     words,               # the labels that prompts are made with
@@ -157,6 +160,7 @@ def _inverting(config, model, images, text, up):
         yield Phase("inversion", len(latents) - 1, len(up))
     return latents
 
+# %% ../../nbs/latent/05_preparation.ipynb #c7202628
 def _fitting(config, model, latents, text, down):
     "Phases of null-text; returns an Embeddings for each step, and the error"
     updates = [null_updates(config, i) * (config.guidance != 1) for i in range(len(down))]
@@ -196,6 +200,7 @@ def preparing(
     return Prepared(config, model, classifier, images, classes, target, prompts, tokens, down, texts,
                     null_error, reference, latents[-1], mask, weights or new_weights(config))
 
+# %% ../../nbs/latent/05_preparation.ipynb #9b4f27d7
 def prepare(
     *args, **kw, # as `preparing` takes them
 ) -> Prepared:

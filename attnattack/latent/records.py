@@ -46,6 +46,7 @@ def _bound_to(file):
         raise ValueError(f"{file}: not a configuration; use another folder") from None
     return LATER | under_new_names(theirs, DIFFATTACK_NAMES, file)
 
+# %% ../../nbs/latent/08_records.ipynb #2a1ea2f1
 def check_folder(config: LatentConfig, out):
     "A folder holds one configuration: `ValueError` if it is another; writes nothing"
     file = Path(out)/"config.json"
@@ -57,6 +58,7 @@ def check_folder(config: LatentConfig, out):
             found = f"{file} was made with {theirs.get(name)!r}"
             raise ValueError(f"{name}: {ours!r}, but {found}; use another folder")
 
+# %% ../../nbs/latent/08_records.ipynb #bed7053f
 def bind_folder(config: LatentConfig, out):
     "Write config.json where there is none: from now on the folder holds this configuration"
     file = Path(out)/"config.json"
@@ -112,6 +114,7 @@ def _seen(classifier, result, i) -> dict:
         found[f"{name}_confidence"] = says.confidence
     return found
 
+# %% ../../nbs/latent/08_records.ipynb #9d14fda4
 def make_record(
     prepared: Prepared, result: LatentResult,
     item, i,              # the picture, its position in the batch
@@ -156,6 +159,7 @@ def summary(
         found.append(dict(what=what, hits=sum(hits), **rate_or_none(sum(hits), len(hits))))
     return found
 
+# %% ../../nbs/latent/08_records.ipynb #c86cdca5
 def mean_distances(
     folder,          # of a run
     key="distances", # from the clean pictures; own_move: from the reconstructions
@@ -165,6 +169,7 @@ def mean_distances(
     values = {k: [d[k] for d in found if d.get(k) is not None] for k in (found[0] if found else ())}
     return {k: sum(v) / len(v) if v else None for k, v in values.items()}
 
+# %% ../../nbs/latent/08_records.ipynb #d9cd5135
 def write_summary(folder):
     "summary.json: rates and mean distances; nothing where nothing is done"
     if not read_records(folder):
@@ -174,6 +179,7 @@ def write_summary(folder):
     with atomic_path(Path(folder)/"summary.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1), "utf-8")
 
+# %% ../../nbs/latent/08_records.ipynb #71895fe2
 def summary_text(
     rows, # from `summary`
 ) -> str:

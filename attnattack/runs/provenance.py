@@ -25,6 +25,7 @@ def _computes(name):
     parts = name.removesuffix(".py").split("/")
     return parts[0] not in RUNNERS and parts[-1] not in UNHASHED
 
+# %% ../../nbs/runs/03_provenance.ipynb #6c50dce1
 def code_hash(
     package=None, # its folder; None: this package
 ) -> str:         # 10 hexadecimal digits
@@ -36,6 +37,7 @@ def code_hash(
         digest.update(name.encode() + (package/name).read_bytes())
     return digest.hexdigest()[:10]
 
+# %% ../../nbs/runs/03_provenance.ipynb #659a2fb0
 def run_id(
     notebook,     # path
     values: dict, # all its parameters
@@ -58,6 +60,7 @@ def _git(*arguments):
         return ""
     return "" if done.returncode else done.stdout.strip()
 
+# %% ../../nbs/runs/03_provenance.ipynb #731068f4
 def code_state() -> dict: # commit (None outside of a clone), dirty, code (hash of the modules that compute)
     "Which code this is"
     if not _git("ls-files", "__init__.py"):
@@ -80,6 +83,7 @@ def _peak_memory():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / 2**(20 if sys.platform == "darwin" else 10))
 
+# %% ../../nbs/runs/03_provenance.ipynb #5b243462
 def kernel_facts() -> dict: # peak memory in MiB; threads, instructions and GPU where PyTorch is loaded
     "What this process computes on"
     facts = dict(threads=None, capability=None, gpu=None, peak_memory=_peak_memory())
@@ -91,6 +95,7 @@ def kernel_facts() -> dict: # peak memory in MiB; threads, instructions and GPU 
         facts |= dict(gpu=torch.cuda.get_device_name(), peak_gpu=torch.cuda.max_memory_allocated() >> 20)
     return facts
 
+# %% ../../nbs/runs/03_provenance.ipynb #975ba094
 def note_facts_after_cells():
     "In a kernel: note its facts after each cell, in the file that the environment names"
     from IPython import get_ipython
@@ -98,6 +103,7 @@ def note_facts_after_cells():
         Path(os.environ["ATTNATTACK_FACTS"]).write_text(json.dumps(kernel_facts()))
     get_ipython().events.register("post_run_cell", note)
 
+# %% ../../nbs/runs/03_provenance.ipynb #50103671
 def hardware(
     values: dict,      # the run's parameters
     facts: dict = {},  # `kernel_facts()` of its kernel
@@ -121,6 +127,7 @@ def file_hash(path) -> str: # 64 hexadecimal digits
     status = os.stat(path)
     return _file_hash(str(path), status.st_size, status.st_mtime_ns)
 
+# %% ../../nbs/runs/03_provenance.ipynb #29ae0f1a
 def tree_hash(path) -> dict: # files, sha256
     "A hash of a file, or of a folder's names and contents"
     path = Path(path)
@@ -137,6 +144,7 @@ def _in_hub_cache(value):
     model = "models--" + value.replace("/", "--")
     return sorted(Path(HF_HUB_CACHE, model, "snapshots").glob("*"))[-1:]
 
+# %% ../../nbs/runs/03_provenance.ipynb #cf7441b4
 def _named(value):
     "The file or folder that a parameter's value names, or None"
     if not value or "\n" in value or len(value) > 1000:
@@ -149,6 +157,7 @@ def _texts(values):
     items = [item for value in values.values() for item in (value if isinstance(value, list) else [value])]
     return {name for item in items if isinstance(item, str) for name in item.split("+")}
 
+# %% ../../nbs/runs/03_provenance.ipynb #2632126d
 def inputs(
     values: dict, # the run's parameters
 ) -> dict:        # name → files, sha256
@@ -171,11 +180,13 @@ def without_timings(value):
     kept = {key: item for key, item in value.items() if not re.search("seconds|measured", str(key))}
     return {key: without_timings(item) for key, item in kept.items()}
 
+# %% ../../nbs/runs/03_provenance.ipynb #c9d7d6b7
 def _ordered(data):
     "A safetensors file with its header in alphabetical order; the library writes it in any"
     end = 8 + int.from_bytes(data[:8], "little")
     return json.dumps(json.loads(data[8:end]), sort_keys=True).encode() + data[end:]
 
+# %% ../../nbs/runs/03_provenance.ipynb #949afe28
 def digest(
     path,   # a file of a run
     folder, # the run's
@@ -192,6 +203,7 @@ def digest(
         text = "\n".join(json.dumps(without_timings(json.loads(line)), sort_keys=True) for line in lines)
     return hashlib.sha256(text.encode()).hexdigest()
 
+# %% ../../nbs/runs/03_provenance.ipynb #4d65e816
 def digests(folder) -> dict: # name → digest
     "The digests of a run's files but those that always change"
     files = [path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")]

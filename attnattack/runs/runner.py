@@ -30,6 +30,7 @@ def _papermill():
     logging.getLogger("papermill").setLevel(logging.ERROR) # it warns of annotations that it cannot read
     return papermill
 
+# %% ../../nbs/runs/04_runner.ipynb #7dce4d12
 def _this_python(facts):
     "A kernel manager for this very Python, with this very package; the kernel notes its facts in a file"
     from ipykernel.kernelspec import get_kernel_dict
@@ -53,6 +54,7 @@ def _private():
         return Config(KernelManager=dict(transport="ipc", ip=socket))
     return Config(KernelManager=dict(transport_encryption="auto") if zmq.has("curve") else {})
 
+# %% ../../nbs/runs/04_runner.ipynb #d0f894a2
 class _BesideBar:
     "A stream for the notebook's output that makes room for papermill's bar"
     def __init__(self, file):
@@ -83,6 +85,7 @@ def _read_facts(notebook):
     finally:
         _facts_file(notebook).unlink(missing_ok=True)
 
+# %% ../../nbs/runs/04_runner.ipynb #75fd865b
 def _escaped(path):
     "A path as papermill wants it: it formats paths"
     return str(path).replace("{", "{{").replace("}", "}}")
@@ -104,6 +107,7 @@ def _why(error):
     first_line = (str(error.evalue).splitlines() or [""])[0]
     return f"cell [{error.exec_count}] failed with {error.ename}: {first_line}"
 
+# %% ../../nbs/runs/04_runner.ipynb #4634d6ea
 def _execute(notebook, values, folder):
     "Run `notebook`: what ran is `run.ipynb` in `folder`, or `failed.ipynb`; the kernel's facts are returned"
     from nbclient.exceptions import DeadKernelError
@@ -126,6 +130,7 @@ class Finished:
     folder: Path
     fresh: bool # False: it was there already
 
+# %% ../../nbs/runs/04_runner.ipynb #4e97fe73
 def _values(notebook, params, file):
     "All parameters of a run but `out`, and whether the notebook wants `out`"
     known = parameters_of(notebook)
@@ -137,6 +142,7 @@ def _values(notebook, params, file):
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
     return {name: value for name, value in values.items() if name != "out"}, "out" in known
 
+# %% ../../nbs/runs/04_runner.ipynb #16dd97f7
 def read_manifest(
     folder,     # of a run
 ) -> dict | None:
@@ -155,6 +161,7 @@ def read_manifest(
         return found
     raise ValueError(f"{path}: not readable, the run must be made again: remove it or say --force")
 
+# %% ../../nbs/runs/04_runner.ipynb #9c21268b
 def _is_finished(folder, id):
     "Is the run `id` finished in `folder`?"
     there = read_manifest(folder)
@@ -165,6 +172,7 @@ def _is_finished(folder, id):
         raise ValueError(f"out: {found}; choose another folder or --force")
     return True
 
+# %% ../../nbs/runs/04_runner.ipynb #6d932380
 def write_whole(path, text: str):
     "Write a text file in one piece: there is the whole of it, or what was there before"
     with atomic_path(path) as temporary:
@@ -183,6 +191,7 @@ def _remove_results(folder):
     for path in half + results:
         path.unlink(missing_ok=True)
 
+# %% ../../nbs/runs/04_runner.ipynb #06dce5cb
 def _start(folder, values):
     "An empty run, with its parameters and no results of another: what its manifest says of the start"
     _remove_results(folder)
@@ -196,6 +205,7 @@ def _metrics(folder):
     except (FileNotFoundError, ValueError):
         return {}
 
+# %% ../../nbs/runs/04_runner.ipynb #ef25686a
 def _finish(folder, notebook, id, values, facts, begun, started):
     "The manifest: written last, it says that the run is finished"
     seconds = round(time.time() - started, 1)
@@ -212,6 +222,7 @@ def _with_folder(values, folder, wants_out):
     "The notebook's parameters, with `out` if it has one"
     return values | (dict(out=str(folder)) if wants_out else {})
 
+# %% ../../nbs/runs/04_runner.ipynb #54700498
 def _run_here(notebook, id, values, folder, wants_out, force):
     "The run in a local folder; False if it was there"
     folder.mkdir(parents=True, exist_ok=True)
@@ -243,12 +254,14 @@ def cloud(url):
     except Exception as error:
         raise ValueError(f"out: {url}, {str(error).splitlines()[0]}") from None
 
+# %% ../../nbs/runs/04_runner.ipynb #08472313
 def _upload(folder, to):
     "Copy a run's files, its manifest last"
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     for path in sorted(files, key=lambda path: path.name == "manifest.json"):
         (to/path.relative_to(folder).as_posix()).upload_from(path, force_overwrite_to_cloud=True)
 
+# %% ../../nbs/runs/04_runner.ipynb #c04be409
 def _run_in_store(notebook, id, values, to, wants_out, force):
     "The run in a folder of an object store; False if it was there"
     there = to/"manifest.json"
@@ -276,6 +289,7 @@ def _run_unkept(notebook, values, wants_out):
     with tempfile.TemporaryDirectory() as tmp:
         _execute(notebook, _with_folder(values, tmp, wants_out), Path(tmp))
 
+# %% ../../nbs/runs/04_runner.ipynb #88f93cb2
 def run(
     experiment,               # name, or path of a notebook
     params: dict | None = None, # name → value, over the file's
@@ -313,6 +327,7 @@ def _demo(folder):
     path.write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
     return path
 
+# %% ../../nbs/runs/04_runner.ipynb #c240efcd
 def _selftest():
     "A minimal test of this part"
     with tempfile.TemporaryDirectory() as tmp:
