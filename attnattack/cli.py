@@ -20,8 +20,8 @@ from .commands.semantic import Semantic, semantic_command
 
 # %% ../nbs/90_cli.ipynb #61a244cc
 COMMANDS = dict(
-    demo=Demo,
     selftest=Selftest,
+    demo=Demo,
     experiments=Experiments,
     params=Params,
     run=Run,
