@@ -24,7 +24,7 @@ def _papermill():
     "papermill, or an error that says what to install"
     missing = [name for name in ("papermill", "ipykernel") if not find_spec(name)]
     if missing:
-        install = f"pip install {' '.join(missing)}"
+        install = "pip install 'attnattack[runs]'"
         raise ImportError(f"{missing[0]}: not installed, needed to run experiments: {install}")
     import logging, papermill
     logging.getLogger("papermill").setLevel(logging.ERROR) # it warns of annotations that it cannot read
