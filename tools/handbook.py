@@ -56,7 +56,7 @@ def page(root, path):
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
-            fold(cell, path.stem == "index")
+            fold(cell, path.stem == "index" and path.parent.name != "nbs")   # the front page shows its code
     visible(nb)
     nb.cells = [c for c in nb.cells if c.source.strip() and not c.source.startswith("if __name__ ==")]
     describe(nb.cells)
@@ -76,8 +76,9 @@ def sidebar(places):
     flat = [p for p in places if "/" not in p and p != "index"]
     return {
         "Start": [p for p in flat if not p[:2].isdigit()],
-        "The trunk": [p for p in flat if p[:2].isdigit()],
+        "The trunk": [p for p in flat if p[:2].isdigit() and p[:2] <= "10"],
         "The wings": [f"{wing}/index" for wing in WINGS],
+        "The command": [p for p in flat if p[:2].isdigit() and p[:2] > "10"],
         "Experiments": inside("results") + inside("experiments"),
         "Reference": ["../api/index", "../CONTRIBUTING", "../CHANGELOG", "../data/README"],
     }
