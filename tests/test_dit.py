@@ -273,8 +273,8 @@ def test_a_killed_folder_goes_on(tmp_path):
         save_image(torch.rand(3, 64, 64, generator=generator(i)) * 2 - 1, tmp_path / f"images/{i}.png")
     small_pipeline("flux").save_pretrained(tmp_path / "model")
     config = latent.LatentConfig(
-        images_root=str(tmp_path / "images"), save_dir=str(tmp_path / "out"), pretrained_diffusion_path=str(tmp_path / "model"),
-        model_name="dummy", device="cpu", res=64, start_step=19, iterations=1)
+        data=str(tmp_path / "images"), out=str(tmp_path / "out"), model=str(tmp_path / "model"),
+        classifier="dummy", device="cpu", size=64, start_step=19, iterations=1)
     code = ("import os, sys; from attnattack import latent; from attnattack.dit import attack_flow_folder\n"
             f"for event in attack_flow_folder(latent.{config!r}, latent):\n"
             "    if event.kind == 'done': os._exit(9)")
@@ -282,7 +282,7 @@ def test_a_killed_folder_goes_on(tmp_path):
     (tmp_path / "out/records.jsonl").open("a").write('{"stem": "1", "na')
     events = list(folder.attack_flow_folder(config, latent))
     assert [e.names for e in events if e.kind == "done"] == [("1.png",)]
-    assert latent.summary(config.save_dir)[0]["n"] == 2
+    assert latent.summary(config.out)[0]["n"] == 2
 
 
 FAULTS = {

@@ -96,11 +96,11 @@ def schedule_shift(
 # %% ../../nbs/dit/12_folder.ipynb #3af57986
 # fields of the command's configuration that mean something here; files and names are the folder's matter
 USED = (
-    "images_root", "label_path", "save_dir", "label_offset", "dataset_name", "class_names", "fit",
-    "pretrained_diffusion_path", "model_name", "device", "dtype", "res", "prompt", "target",
-    "diffusion_steps", "start_step", "guidance", "iterations", "lr", "attack_loss_weight",
-    "self_attn_loss_weight",
-    "cross_attn_loss_weight", "l2_loss_weight", "batch_size", "seed",
+    "data", "label_path", "out", "label_offset", "names_of", "class_names", "fit",
+    "model", "classifier", "device", "dtype", "size", "prompt", "target",
+    "steps", "start_step", "guidance", "iterations", "lr", "w_ce",
+    "w_self",
+    "w_cross", "w_l2", "batch_size", "seed",
 )
 
 def refuse_unused(config):
@@ -113,11 +113,10 @@ def refuse_unused(config):
 
 def flow_config(config, shift: float = 1.) -> FlowConfig:
     "The command's settings in room 06's words"
-    names = ("attack", "self_attn", "cross_attn", "l2")
-    weights = Weights(*(getattr(config, f"{name}_loss_weight") for name in names))
-    last = config.diffusion_steps - config.start_step
+    weights = Weights(config.w_ce, config.w_self, config.w_cross, config.w_l2)
+    last = config.steps - config.start_step
     return FlowConfig(
-        config.diffusion_steps, last, shift, iterations=config.iterations, lr=config.lr, weights=weights,
+        config.steps, last, shift, iterations=config.iterations, lr=config.lr, weights=weights,
         targeted=config.target is not None,
     )
 
@@ -191,7 +190,7 @@ def _iteration(record, classifier, y, targeted):
 # %% ../../nbs/dit/12_folder.ipynb #672fe493
 def load_flow(config):
     "The frozen pipeline that a configuration names"
-    name = config.pretrained_diffusion_path
+    name = config.model
     cls = FLOW_PIPELINES[one_of(saved_class(name), tuple(FLOW_PIPELINES), f"model {name!r}: pipeline class")]
     device = torch.device(check_device(config.device) or default_device())
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -204,9 +203,9 @@ def load_flow(config):
 def check_flow(config, pipe, words):
     "One line for the first setting that this pipeline cannot serve"
     least = 2 * pipe.vae_scale_factor
-    if config.res % least:
-        name = config.pretrained_diffusion_path
-        raise ValueError(f"res: {config.res}, must be a multiple of {least} with the model {name}")
+    if config.size % least:
+        name = config.model
+        raise ValueError(f"size: {config.size}, must be a multiple of {least} with the model {name}")
     for word in dict.fromkeys(words):
         prompt = fill_prompt(config.prompt, label=word)
         try:
@@ -230,7 +229,7 @@ class _Batch:
 
     def shares(self):
         "Every step counts as much"
-        steps = self.config.diffusion_steps - self.config.start_step
+        steps = self.config.steps - self.config.start_step
         return [1 / steps] * steps
 
 # %% ../../nbs/dit/12_folder.ipynb #ee2adf15
@@ -247,12 +246,12 @@ def _attack_item(config, latent, pipe, classifier, item, names, target):
             result = end.value
             break
         yield latent.Event("iteration", name, record=records[-1])
-    latent.save_pictures(config.save_dir, item.stem, result, 0)
-    rows = latent.save_losses(config.save_dir, item.stem, records, 0)
+    latent.save_pictures(config.out, item.stem, result, 0)
+    rows = latent.save_losses(config.out, item.stem, records, 0)
     batch = _Batch(config, target, classifier, [y], [fill_prompt(config.prompt, label=word)])
     kept = FlowResult(*(getattr(result, f.name) for f in fields(result)[:-1]), latent=_Stopped())
     line = latent.make_record(batch, kept, item, 0, rows, time.time() - start) | {"class": word}
-    latent.append_records(config.save_dir, [line])
+    latent.append_records(config.out, [line])
     yield latent.Event("done", name, record=line)
 
 class _Stopped:
@@ -261,7 +260,7 @@ class _Stopped:
 
 def _sort_out(config, latent, items, target):
     "Stem → record of the pictures that are done"
-    records = latent.read_records(config.save_dir)
+    records = latent.read_records(config.out)
     def counts(item):
         return item.path.is_file() and not latent.outdated(records[item.stem], config, item, target)
     return {item.stem: records[item.stem] for item in items if item.stem in records and counts(item)}
@@ -274,24 +273,24 @@ def _keep(out, done):
 
 # %% ../../nbs/dit/12_folder.ipynb #94241054
 def attack_flow_folder(
-    config,             # the latent wing's LatentConfig, with images_root and save_dir
+    config,             # the latent wing's LatentConfig, its data and out must be given
     latent,             # the latent wing's door, `attnattack.latent`
     pipe=None, classifier=None, # loaded parts; None: those that the configuration names
 ):
     "Attack a folder's pictures through a flow model; yields `Event`s, `PicturesFailed` at the end"
     refuse_unused(config)
-    classifier = classifier or load_classifiers(config.model_name, check_device(config.device))
+    classifier = classifier or load_classifiers(config.classifier, check_device(config.device))
     items, names = latent.find_items(config, classifier)
     target, failed = latent.target_of(config, classifier, names), {}
-    with lock_folder(config.save_dir):
-        latent.check_folder(config, config.save_dir)
+    with lock_folder(config.out, "out"):
+        latent.check_folder(config, config.out)
         done = _sort_out(config, latent, items, target)
         todo = [item for item in items if item.stem not in done]
         if todo:
             pipe = pipe or load_flow(config)
             check_flow(config, pipe, [item.word for item in todo if item.word is not None] or names)
-        latent.bind_folder(config, config.save_dir)
-        _keep(config.save_dir, done)
+        latent.bind_folder(config, config.out)
+        _keep(config.out, done)
         if not config.label_path:
             yield latent.Event("note", text=label_note(classifier))
         if done:
@@ -303,7 +302,7 @@ def attack_flow_folder(
             except (ValueError, OSError, FloatingPointError, torch.OutOfMemoryError) as error:
                 failed[item.path.name] = str(error).splitlines()[0]
                 yield latent.Event("failed", (item.path.name,), failed[item.path.name])
-        latent.write_summary(config.save_dir)
+        latent.write_summary(config.out)
     if failed:
         raise latent.PicturesFailed(failed, len(items))
 
@@ -314,7 +313,7 @@ def run_flow_folder(
 ) -> str:
     "Attack a folder and show how far it is; what failed, in one line, or an empty string"
     classifier = parts.pop("classifier", None)
-    classifier = classifier or load_classifiers(config.model_name, check_device(config.device))
+    classifier = classifier or load_classifiers(config.classifier, check_device(config.device))
     pictures = len(latent.find_items(config, classifier)[0])
     parts |= dict(classifier=classifier)
     try:
