@@ -12,7 +12,7 @@ project, author, version = (_facts[key] for key in ("title", "author", "version"
 project_copyright = _facts["copyright"]
 release = version
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "sphinx.ext.mathjax"]
-suppress_warnings = ["misc.highlighting_failure"]   # code with "…" in it
+suppress_warnings = ["misc.highlighting_failure", "ref.python"]   # code with "…" in it; a type that is a word
 toc_object_entries = False   # thousands of names would slow every page down
 
 nb_execution_mode = "off"   # the notebooks are committed with their outputs

@@ -3,7 +3,7 @@
     SITE=_docs pytest tests/test_docs.py
 
 looks at a site that is there already."""
-import functools, html, http.server, importlib, inspect, os, re, shutil, threading
+import ast, functools, html, http.server, os, re, shutil, threading
 from pathlib import Path
 from urllib.parse import unquote, urljoin
 
@@ -66,17 +66,20 @@ def test_no_notebook_commands_and_no_empty_boxes(texts):
     assert [box for box in plain if re.search(r"^#\| *(export|hide|echo|eval|default_exp)", box, re.M)] == []
 
 def api_names():
-    "Every public function and class with a docstring"
+    "Every public function and class with a docstring; read, not imported"
     for path in filter(lambda p: pages.is_room(pages.ROOT, p), pages.notebooks(pages.ROOT)):
-        module = importlib.import_module(f"attnattack.{handbook.module_of(path)}")
-        for name in module.__all__:
-            thing = getattr(module, name)
-            if (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__ == module.__name__ and thing.__doc__:
-                yield f"{module.__name__}.{name}"
+        module = handbook.module_of(path)
+        tree = ast.parse((pages.ROOT / "attnattack" / (module.replace(".", "/") + ".py")).read_text("utf-8"))
+        listed = [node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
+        public = {name for value in listed for name in ast.literal_eval(value)}
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in public and ast.get_docstring(node):
+                yield f"attnattack.{module}.{node.name}"
 
 def test_the_api_is_whole(texts):
     ids = {i for path, text in texts.items() if path.parent.name == "api" for i in re.findall(r'\bid="(attnattack\.[^"]+)"', text)}
-    assert sorted(set(api_names()) - ids) == []
+    names = set(api_names())
+    assert len(names) > 300 and sorted(names - ids) == []
 
 def test_the_api_shows_comments_and_shapes(site, texts):
     page = html.unescape(re.sub(r"<[^>]+>", "", texts[site[0] / "api/trunk.html"]))

@@ -56,7 +56,7 @@ def page(root, path):
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
-            fold(cell, path.stem == "index")
+            fold(cell, path.stem == "index" and path.parent.name != "nbs")   # the front page shows its code
     visible(nb)
     nb.cells = [c for c in nb.cells if c.source.strip() and not c.source.startswith("if __name__ ==")]
     describe(nb.cells)
