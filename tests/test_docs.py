@@ -84,6 +84,8 @@ def test_the_api_is_whole(texts):
 def test_the_api_shows_comments_and_shapes(site, texts):
     page = html.unescape(re.sub(r"<[^>]+>", "", texts[site[0] / "api/trunk.html"]))
     assert "picture, [B, 3, H, W], float, RGB, [-1, 1]" in page   # check_image
+    latent = html.unescape(re.sub(r"<[^>]+>", "", texts[site[0] / "api/latent.html"]))
+    assert "side of the pictures in pixels (at least 1 and at most 8192)" in latent   # a setting's help and rule
     assert 'href="../nbs/00_utils.html#:~:text=check_image"' in texts[site[0] / "api/trunk.html"]
 
 def test_colab_is_offered_where_the_project_is_on_github(monkeypatch):

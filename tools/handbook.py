@@ -76,8 +76,9 @@ def sidebar(places):
     flat = [p for p in places if "/" not in p and p != "index"]
     return {
         "Start": [p for p in flat if not p[:2].isdigit()],
-        "The trunk": [p for p in flat if p[:2].isdigit()],
+        "The trunk": [p for p in flat if p[:2].isdigit() and p[:2] <= "10"],
         "The wings": [f"{wing}/index" for wing in WINGS],
+        "The command": [p for p in flat if p[:2].isdigit() and p[:2] > "10"],
         "Experiments": inside("results") + inside("experiments"),
         "Reference": ["../api/index", "../CONTRIBUTING", "../CHANGELOG", "../data/README"],
     }
