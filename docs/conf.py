@@ -17,6 +17,7 @@ toc_object_entries = False   # thousands of names would slow every page down
 
 nb_execution_mode = "off"   # the notebooks are committed with their outputs
 nb_merge_streams = True
+nb_render_markdown_format = "myst"   # links in tables that code makes lead on, too
 nb_mime_priority_overrides = [("html", "text/markdown", 1)]
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
