@@ -285,6 +285,21 @@ def test_a_killed_folder_goes_on(tmp_path):
     assert latent.summary(config.out)[0]["n"] == 2
 
 
+def test_the_command_chooses_by_itself(tmp_path, capsys):
+    "`attnattack latent` with a folder of FLUX: the flow attack; the second start finds it done"
+    from attnattack.cli import main
+    from attnattack.utils import save_image
+    save_image(torch.rand(3, 64, 64, generator=generator(0)) * 2 - 1, tmp_path / "images/a.png")
+    small_pipeline("flux").save_pretrained(tmp_path / "model")
+    given = dict(data=tmp_path / "images", out=tmp_path / "out", model=tmp_path / "model", classifier="dummy", device="cpu",
+                 size=64, start_step=19, iterations=1)
+    words_ = [str(part) for name, value in given.items() for part in (f"--{name}", value)]
+    for said in ("attack 1 of 1", "1 of 1 pictures are done already"):
+        assert main(["latent", *words_]) in (0, None)
+        assert said in capsys.readouterr().out
+    assert folder.is_flow_model(tmp_path / "model") and len((tmp_path / "out/records.jsonl").read_text().splitlines()) == 1
+
+
 FAULTS = {
     "a family's order turned": (blocks, blocks, "_joined", lambda order, text, picture: dict(
         picture=slice(0, picture), text=slice(picture, picture + text)) if order == "text first" else dict(
