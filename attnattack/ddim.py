@@ -14,7 +14,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from .base.checks import one_of
 from .base.cpu import small_map_convolutions
-from .models import Diffusion, Embeddings, dummy_diffusion, embed, encode, load_diffusion, with_embeddings
+from .models import Diffusion, Embeddings, dummy_diffusion, embed, encode
+from .models import load_diffusion, with_embeddings
 from .utils import generator
 
 # %% ../nbs/02_ddim_reverse.ipynb #e5932f53

@@ -53,7 +53,7 @@ def only(faults, *words):
 
 # ---- the tree as it stands ----
 
-quick = [check.import_order, check.stale_modules, check.sizes_and_outputs, check.links, check.params, check.readme, check.docs]
+quick = [check.import_order, check.stale_modules, check.sizes_and_outputs, check.links, check.params, check.readme]
 
 @pytest.mark.parametrize("f", quick, ids=lambda f: f.__name__)
 def test_sound_tree_passes(tree, f): assert f(tree) == []
@@ -176,15 +176,6 @@ def test_readme_shows_links_and_outputs_but_no_code(tree):
     assert all(s in text for s in ("(nbs/00_low.ipynb)", "(LICENSE)", "(https://semver.org)", "(nbs/d.png)", "![png](README_files/"))
     assert not any(s in text for s in ("secret", "drawn", "#|"))
 
-def test_page_with_dead_link(tree):
-    room(tree, "00_low", "low", "# [gone](gone.ipynb)")
-    only(check.docs(tree), "00_low.html", "gone.html")
-
-def test_pages_lead_to_each_other(tree, tmp_path):
-    assert pages.docs(tree, tmp_path / "out") == 4
-    page = (tmp_path / "out/experiments/try.html").read_text()
-    assert 'href="../index.html"' in page and 'href="../01_high.html"' in page
-
 def test_dependencies(tree):
     (tree / "pyproject.toml").write_text('[project]\ndependencies = ["nbformat", "yaml-of-mars; python_version < \'3\'"]')
     pin = f"nbformat=={nbformat.__version__}"
@@ -196,6 +187,37 @@ def test_dependencies(tree):
     only(check.dependencies(tree), "nbformat", "not pinned")
     (tree / "constraints.txt").write_text(f"{pin}\ntorchvision==1.0\n")
     only(check.dependencies(tree), "torchvision", "not wanted")
+
+def test_imports_and_declarations(tree):
+    wanted = """[project]
+name = "attnattack"
+dependencies = ["numpy"]
+[project.optional-dependencies]
+lab = ["ipywidgets"]
+dev = ["attnattack[lab]", "nbformat"]
+"""
+    (tree / "pyproject.toml").write_text(wanted)
+    (tree / "attnattack/low.py").write_text("import json\nimport numpy.linalg\n")
+    (tree / "attnattack/layout").mkdir()
+    (tree / "attnattack/layout/show.py").write_text("def f(): import ipywidgets\n")
+    room(tree, "00_low", "low", "import nbformat")
+    assert check.imports_declared(tree) == []
+    (tree / "attnattack/layout/show.py").write_text("import ipywidgets\n")
+    only(check.imports_declared(tree), "layout/show.py", "ipywidgets", "dependencies")
+    (tree / "attnattack/layout/show.py").rename(tree / "attnattack/show.py")
+    (tree / "attnattack/show.py").write_text("def f(): import ipywidgets\n")
+    only(check.imports_declared(tree), "show.py", "ipywidgets", "the extra")
+    (tree / "attnattack/show.py").write_text("")
+    only(check.imports_declared(tree), "ipywidgets: in pyproject.toml, but nothing")
+    (tree / "attnattack/layout/show.py").write_text("def f(): import ipywidgets\n")
+    room(tree, "00_low", "low", "import nbformat, scipy")
+    only(check.imports_declared(tree), "00_low", "scipy")
+
+def test_types(tree):
+    (tree / "pyproject.toml").write_text("[tool.mypy]\npackages = ['attnattack']\n")
+    assert check.types(tree) == []
+    (tree / "attnattack/low.py").write_text("def f() -> int:\n    return 'one'\n")
+    assert "attnattack/low.py:2" in "\n".join(check.types(tree))
 
 def promise(tree, *dependencies, pythons=("3.10", "3.13")):
     classifiers = [f"Programming Language :: Python :: {p}" for p in pythons]

@@ -29,7 +29,8 @@ def pythons(root):
 def direct(root):
     "What pyproject.toml asks for, extras included"
     extras = project(root).get("optional-dependencies", {}).values()
-    return [Requirement(r) for rs in [project(root)["dependencies"], *extras] for r in rs]
+    found = [Requirement(r) for rs in [project(root)["dependencies"], *extras] for r in rs]
+    return [r for r in found if r.name != project(root).get("name")]   # an extra may name others
 
 def applies(req, python=None):
     "Does this requirement hold on this machine, with this Python (None: the running one)?"

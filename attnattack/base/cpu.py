@@ -46,6 +46,7 @@ def suits(
         and not isinstance(module.padding, str)
     )
 
+# %% ../../nbs/base/05_cpu.ipynb #6bed91fe
 def _is_small(module, x, max_cells):
     "May this call be a matrix product?"
     plain = x.device.type == "cpu" and x.dtype == module.weight.dtype == torch.float32
@@ -61,6 +62,7 @@ def _replaced(module, max_cells):
         return original(x, weight, bias)
     return convolve
 
+# %% ../../nbs/base/05_cpu.ipynb #df3feb55
 def _put_back(modules):
     for module in modules:
         vars(module).pop("_conv_forward", None)

@@ -271,7 +271,7 @@ class SemanticFluxFillPipeline(FluxFillPipeline):
         text_encoder_2: T5EncoderModel,
         tokenizer_2: T5Tokenizer,
         transformer: FluxTransformer2DModel,
-        semantic_module: SemanticLayers = None, # None: it cannot see a semantic panel
+        semantic_module: SemanticLayers | None = None, # None: it cannot see a semantic panel
     ):
         super().__init__(scheduler, vae, text_encoder, tokenizer, text_encoder_2, tokenizer_2, transformer)
         self.register_modules(semantic_module=semantic_module)

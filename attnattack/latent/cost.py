@@ -254,8 +254,8 @@ def parts(
     size: str,
     res: int = 224,
     repeats: int = 1,     # of several, a first round is not counted
-    variants: list = ("naive", "fast", "floor"),
-    names: list = PARTS,
+    variants: tuple = ("naive", "fast", "floor"),
+    names: tuple = PARTS,
     seed: int = 3,
     inner: int = 2,       # null-text updates that are timed at once, on the fast path with a `close`
 ) -> dict:                # part → variant → one {cpu, wall} a repeat
@@ -326,7 +326,7 @@ def whole_attacks(
     size: str,
     res: int = 224,
     iterations: int = 30,
-    variants: list = ("naive", "fast", "checkpointed"),
+    variants: tuple = ("naive", "fast", "checkpointed"),
     seed: int = 3,
     i: int = 0,         # number of the scene
     save: str = "",     # file that gets the pictures

@@ -330,7 +330,7 @@ def show_events(
     show: bool = True,
 ):
     "Consume the events under progress bars, or in plain lines where standard error is no terminal"
-    kind = Silent
+    kind: type = Silent
     if show:
         kind = Bars if sys.stderr.isatty() else Lines
     out = kind(n, iterations)

@@ -12,7 +12,7 @@ import torch
 from ..attack import load_classifiers
 from ..attention import trace_maps
 from ..base.names import check_device, class_index
-from ..classifier import labels
+from ..classifier import Classifier, labels
 from ..ddim import ddim_moves
 from ..hijack import Capture
 from .config import LatentConfig
@@ -99,7 +99,7 @@ class Prepared:
     "What an attack of one batch needs; nothing in it changes but the timestep weights, which learn"
     config: LatentConfig
     model: Diffusion
-    classifier: object
+    classifier: Classifier    # or several, called as one
     images: torch.Tensor      # [B, 3, H, W], [-1, 1], on the model's device
     classes: torch.Tensor     # their classes, [B]
     target: int | None        # the class that shall be seen; None: anything but the picture's

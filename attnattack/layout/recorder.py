@@ -20,11 +20,12 @@ from ..attention import grid_size, overlay
 from ..base.files import atomic_path
 from ..ddim import ddim_denoise, ddim_reverse
 from ..hijack import Capture, hijack, hijacked_modules
-from .boxes import MOST_PICTURES, draw_box, prompts_of, token_ids
+from .boxes import draw_box, token_ids
 from .pipeline import LayoutGuidancePipeline, LayoutGuidanceXLPipeline
 from .pipeline import call_keywords, layout_pipeline
 from .settings import Guidance, boxes_of_phrases, check_output_folder
-from .steering import check_thread, frozen, only_one_call, take_rows
+from ..base.boxes import MOST_PICTURES, prompts_of
+from ..base.calls import check_thread, frozen, only_one_call, take_rows
 from ..models import MODELS, Diffusion, embed, encode, load_diffusion
 from ..release import hijacked, release
 from ..utils import check_image, check_number, generator, one_of, refuse_unknown, save_image

@@ -64,7 +64,7 @@ def attempt(
     job: Job,
     folder: str,          # the run's, or a URL
     env: dict = {},       # over this process's environment
-    limit: float = None,  # seconds
+    limit: float | None = None,  # seconds
     stop=lambda: False,   # asked twice a second: shall it be given up?
 ) -> Outcome:
     "One run in a process of its own"
