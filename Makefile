@@ -30,7 +30,7 @@ docs: $(ENV) ## the notebooks and the API as a site with a search, into _docs/
 readme: $(ENV) ## README.md from nbs/index.ipynb
 	$(BIN)/python tools/pages.py
 
-constraints: $(ENV) ## constraints.txt from the versions in .venv, resolved for every Python
+constraints: $(ENV) ## constraints.txt and hashes.txt from the versions in .venv, for every Python
 	$(BIN)/python tools/constraints.py
 
 clean: ## remove the environment, the pages and caches (not outputs/)

@@ -15,7 +15,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline,
 from transformers import CLIPTextModelWithProjection
 from .base.checks import fill_prompt, one_of
 from .base.files import read_text
-from .base.loading import checked_load, default_device, freeze, is_hub_name, quiet
+from .base.loading import checked_load, default_device, freeze, hub_asked_once, is_hub_name, quiet
 from .base.networks import WORDS, cross_levels, middle_cross_level
 from .base.networks import small_text_encoder, small_unet, small_vae, word_tokenizer
 from .utils import check_image, generator, hint_at_fault
@@ -171,7 +171,7 @@ def _pipeline_class(source, name):
             read_text(Path(source, "model_index.json"))
         elif not is_hub_name(str(source)):
             raise FileNotFoundError # no hub needs to be asked
-        with quiet():
+        with hub_asked_once(source), quiet():
             found = DiffusionPipeline.load_config(str(source)).get("_class_name")
     except Exception as error:
         kind, known = error.__class__.__name__, ", ".join(MODELS)

@@ -1,5 +1,5 @@
 "Every check finds the fault that it is there for, and passes a tree without it"
-import base64, functools, importlib, shutil, subprocess, sys, threading
+import base64, functools, importlib, re, shutil, subprocess, sys, threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -169,12 +169,32 @@ def test_readme_pictures(tree):
     (tree / pages.PICTURES / "left_over.png").write_bytes(b"")
     only(check.readme(tree), "left_over.png")
 
-def test_readme_shows_links_and_outputs_but_no_code(tree):
+def test_readme_shows_links_outputs_and_code_that_is_not_hidden(tree):
     write(tree / "nbs/index.ipynb", "# project\n[a](00_low.ipynb) [b](../LICENSE) [c](https://semver.org) ![d](d.png)",
-          "#| hide\nsecret()", "drawn()")
+          "#| hide\nsecret()", "#| echo: false\ndrawn()", "shown()")
     text = pages.readme(tree)["README.md"].decode()
     assert all(s in text for s in ("(nbs/00_low.ipynb)", "(LICENSE)", "(https://semver.org)", "(nbs/d.png)", "![png](README_files/"))
-    assert not any(s in text for s in ("secret", "drawn", "#|"))
+    assert "```python\nshown()\n```" in text and not any(s in text for s in ("secret", "drawn", "#|"))
+
+def test_readme_describes_pictures(tree):
+    write(path := tree / "nbs/index.ipynb", "# project", "drawn()")
+    nb = nbformat.read(path, 4)
+    nb.cells[-1].outputs[0].metadata["alt"] = "a log"
+    nbformat.write(nb, path)
+    assert "![a log](README_files/README_1_0.png)" in pages.readme(tree)["README.md"].decode()
+
+def words_of(text):
+    "Words that a reader reads: without code, link addresses and the bars of tables"
+    text = re.sub(r"```.*?```|\]\([^)]*\)|!\[[^]]*", "", text, flags=re.S)
+    return re.findall(r"[^\s|]*\w[^\s|]*", text)
+
+def test_the_front_page_is_short_and_shows_python():
+    assert words_of("# a b\n```python\nc()\n```\n[d](e) | f |---| ![g](h)") == ["a", "b", "[d", "f"]
+    text = (check.ROOT / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)\n```", text, re.S)
+    assert len(words_of(text)) <= 1000
+    assert len(blocks) >= 5 and max(len(block.splitlines()) for block in blocks) <= 10
+    assert "![png]" not in text, "a picture without a description"
 
 def test_dependencies(tree):
     (tree / "pyproject.toml").write_text('[project]\ndependencies = ["nbformat", "yaml-of-mars; python_version < \'3\'"]')

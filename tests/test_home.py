@@ -62,6 +62,12 @@ def test_devcontainer():
     target = said["postCreateCommand"].split()[-1]
     assert said["image"].startswith("mcr.microsoft.com/devcontainers/python:3.") and target == ".venv/.installed"
 
+def test_hashes_are_those_of_the_pins():
+    hashed = (ROOT / "hashes.txt").read_text().replace("\\\n", " ").splitlines()
+    found = [line.split(" --hash=") for line in hashed if not line.startswith("#")]
+    assert [line[0].strip() for line in found] == [line.strip() for line in constraints.lines(ROOT)]
+    assert all(len(line) > 1 for line in found)
+
 def test_one_version_everywhere():
     settings = configparser.ConfigParser()
     settings.read(ROOT / "settings.ini")

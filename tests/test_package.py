@@ -106,8 +106,26 @@ def test_latent_attack_of_two_pictures(command, tmp_path):
     made = [tmp_path / "out" / file for stem in "ab" for file in files_of(stem)]
     assert [str(file) for file in made if not file.is_file()] == []
 
-@pytest.mark.skipif(not hasattr(cli, "Demo"), reason="the command demo is not there")
-def test_demo(command, tmp_path):
-    command("demo")
-    page, = tmp_path.rglob("*.html")
-    assert page.stat().st_size > 10_000
+def test_a_type_checker_sees_through_the_doors(installed, tmp_path):
+    settings = "[mypy]\nignore_missing_imports = True\nfollow_imports = skip\n[mypy-attnattack.*]\nfollow_imports = silent\n"
+    (tmp_path / "mypy.ini").write_text(settings)
+    (tmp_path / "user.py").write_text("from attnattack import load_diffusion\nload_diffusion(model=1, shape=2)\nreveal_type(load_diffusion)\n")
+    python = ["--python-executable", installed / "venv/bin/python", "--cache-dir", tmp_path / "cache"]
+    command = [sys.executable, "-m", "mypy", *python, "--config-file", "mypy.ini", "user.py"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=without("PYTHONPATH")).stdout
+    assert 'Unexpected keyword argument "shape" for "load_diffusion"' in said
+    assert "attnattack.models.Diffusion" in said
+
+needs_demo = pytest.mark.skipif(not hasattr(cli, "Demo"), reason="the command demo is not there")
+
+@needs_demo
+def test_a_part_of_the_demonstration(installed, tmp_path):
+    python = installed / "venv/bin/python"
+    done = subprocess.run([python, "-m", "attnattack.demo"], cwd=tmp_path, env=without("PYTHONPATH"), capture_output=True, text=True)
+    assert done.returncode == 0 and "demo: a page of" in done.stdout, done.stderr
+
+@needs_demo
+@pytest.mark.slow
+def test_the_whole_demonstration(command, tmp_path):
+    command("demo", "--out", "page.html")
+    assert (tmp_path / "page.html").stat().st_size > 10_000

@@ -51,9 +51,9 @@ def data(tmp_path_factory):
 WALK = dict(iterations=2, n=2)
 SMALL = { # what makes a preset small: entry → parameters, with {data} for the folder above
     ("sd", "patch_attack"): dict(data="{data}/Rellis-3D", height=64, width=64, n=2, n_val=1, n_test=1, seeds=2, iterations=2, accumulate=2, patch_size=16, steps=4, k=1, cross_cells=8),
-    ("sd", "timestep_weights"): dict(WALK, data="{data}/images", label_path="{data}/labels.txt", res=64, arms=["uniform", "learnable"], null_iterations=1, null_growth=0, updates=20, starts=1),
+    ("sd", "timestep_weights"): dict(WALK, data="{data}/images", label_path="{data}/labels.txt", size=64, arms=["uniform", "learnable"], null_iterations=1, null_growth=0, updates=20, starts=1),
     ("sd", "layout_guidance"): dict(segmenter="{models}/segmenter", size=64, steps=3, guided_steps=1, iterations=1, repeats=1, batch=45, rounds=1),
-    ("sd", "latent_attack"): dict(WALK, res=64, screen=False, published_walk=False, transfer=["efficientnet-lite1"], baselines=["noise"], defences=["jpeg:75"], show=1),
+    ("sd", "latent_attack"): dict(WALK, size=64, screen=False, published_walk=False, transfer=["efficientnet-lite1"], baselines=["noise"], defences=["jpeg:75"], show=1),
     ("sd", "benchmark"): dict(small="dummy", res=64, iterations=1, pictures=1, repeats=1, inner=1, big_repeats=1, big_iterations=2, batches=[1], sizes=[64], steps=[3], guided=False),
     ("flux", "semantic_flow"): dict(data="{data}/triptychs", n=2, n_val=2, steps=2, accumulate=1, rank=4, paint_steps=1, jobs=1, full=False, ways=["none", "cross_attention"]),
 }

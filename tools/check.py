@@ -41,9 +41,13 @@ def module_of(path):
     found = (re.search(r"^#\|\s*default_exp\s+(\S+)", c.source, re.M) for c in cells(path))
     return next((m[1] for m in found if m), None)
 
+@functools.lru_cache(maxsize=None)
+def _trees(path, mtime):
+    return [ast.parse(TransformerManager().transform_cell(c.source), path.name) for c in cells(path)]   # magics become calls
+
 def code(path):
     "The notebook's cells as syntax trees"
-    for c in cells(path): yield ast.parse(TransformerManager().transform_cell(c.source), path.name)   # magics become calls
+    return _trees(path, path.stat().st_mtime_ns)
 
 def imports(path):
     "Dotted names of all that a notebook imports; `from a import b` is a.b, which may be a module or a name in one"

@@ -30,7 +30,7 @@ PATIENCE = 2  # times as long on the clock, where others use the machine
 TESTS = {  # the first part of a module's name → the file of tests that is asked last
     "hijack": "test_hijack", "release": "test_hijack", "attack": "test_resume", "patch_run": "test_resume",
     "latent": "test_latent", "layout": "test_layout", "flux": "test_semantic", "dit": "test_dit",
-    "evaluate": "test_evaluate", "runs": "test_sweep", "cli": "test_cli",
+    "evaluate": "test_evaluate", "runs": "test_sweep", "cli": "test_cli", "commands": "test_cli",
 }
 
 

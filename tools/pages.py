@@ -37,13 +37,17 @@ def visible(nb):
     "A notebook without its `#| hide` cells and `#|` lines"
     nb.cells = [c for c in nb.cells if not re.search(r"^#\|\s*hide\s*$", c.source, re.M)]
     for c in nb.cells:
+        if re.search(r"^#\|\s*echo: false\s*$", c.source, re.M): c.metadata["transient"] = {"remove_source": True}
         c.source = re.sub(r"^#\|.*\n?", "", c.source, flags=re.M)
     return nb
 
 def relink(nb, where):
-    "The targets of the relative links in markdown cells, each put through `where`"
+    "The targets of the relative links in markdown, cells and outputs, each put through `where`"
+    def moved(text): return LINK.sub(lambda m: where(m[0]), text)
     for c in nb.cells:
-        if c.cell_type == "markdown": c.source = LINK.sub(lambda m: where(m[0]), c.source)
+        if c.cell_type == "markdown": c.source = moved(c.source)
+        for data in (o.data for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})):
+            data["text/markdown"] = moved(data["text/markdown"])
     return nb
 
 def title(path):
@@ -52,10 +56,17 @@ def title(path):
     found = re.match(r"#\s+(.+)(?:\s+>\s*(.+))?", first)
     return (found[1].strip(), (found[2] or "").strip()) if found else (path.stem, "")
 
+def descriptions(nb):
+    "A picture's file → what it shows, where its cell says so"
+    outputs = [(i, k, o) for i, c in enumerate(nb.cells) for k, o in enumerate(c.get("outputs", []))]
+    return {f"{PICTURES}/README_{i}_{k}.png": o.metadata["alt"] for i, k, o in outputs if "alt" in o.get("metadata", {})}
+
 def readme(root):
     "README.md and its pictures: path to content"
     nb = relink(visible(nbformat.read(root / "nbs/index.ipynb", 4)), lambda to: posixpath.normpath("nbs/" + to))
-    body, res = MarkdownExporter(exclude_input=True).from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "README"})
+    nb.metadata["language_info"] = {"name": "python"}   # which nbdev_clean takes out
+    body, res = MarkdownExporter().from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "README"})
+    body = re.sub(r"!\[png\]\((.+?)\)", lambda m: f"![{descriptions(nb).get(m[1], 'png')}]({m[1]})", body)
     body = re.sub(r"\n{3,}", "\n\n", body).strip() + "\n"
     return {"README.md": body.encode(), **res.get("outputs", {})}
 

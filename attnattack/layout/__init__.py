@@ -18,8 +18,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "recorder": [
             "recorded", "AttentionRun", "words_of", "attend", "attention_of", "kept_bytes", "guidance_cost",
-            "make_pictures",
         ],
+        "pictures": ["make_pictures"],
         "editor": ["NamedBox", "BoxEditor"],
         "layout_explorer": ["LayoutExplorer", "explore_layout", "Painted", "save_painted"],
         "attention_explorer": [

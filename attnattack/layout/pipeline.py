@@ -14,6 +14,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.schedulers import SchedulerMixin
 from ..base.boxes import MOST_PICTURES, prompts_of
 from ..base.calls import arguments_by_name, check_outputs, only_one_call, stock_names
+from ..base.loading import hub_asked_once
 from ..hijack import refuse_compiled
 from .boxes import draw_box, layouts_of
 from .settings import Guidance
@@ -206,7 +207,8 @@ def _stock_class(source, files):
     "The stock class of a saved pipeline that can be guided"
     where = {name: files[name] for name in WHERE if name in files}
     try:
-        saved = StableDiffusionPipeline.load_config(str(source), **where).get("_class_name")
+        with hub_asked_once(source):
+            saved = StableDiffusionPipeline.load_config(str(source), **where).get("_class_name")
     except Exception as e:
         known = f"one of {', '.join(MODELS)}, nor a folder or hub name of a pipeline"
         raise ValueError(f"model: {str(source)!r} is not {known} ({type(e).__name__})") from None

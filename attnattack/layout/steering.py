@@ -11,7 +11,8 @@ from functools import wraps
 import threading, weakref
 import torch
 from ..attention import trace_maps
-from ..base.calls import Update, check_thread, checkpointing, frozen, move_kept_samples, take_rows
+from ..base.calls import Update, check_thread, checkpointing, frozen
+from ..base.calls import move_kept_samples, only_one_call, take_rows
 from ..base.cpu import small_map_convolutions
 from ..hijack import Capture, find_attention
 from .boxes import used_maps

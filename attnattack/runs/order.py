@@ -30,6 +30,7 @@ def nearest_names(
         return f"did you mean {' or '.join(near)}?"
     return f"there is {', '.join(names) or 'none'}"
 
+# %% ../../nbs/runs/01_order.ipynb #2203493d
 def notebook_of(
     experiment, # name, or path of a notebook (ends in .ipynb)
 ) -> Path:
