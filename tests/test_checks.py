@@ -328,6 +328,7 @@ PLANTED = { # module → what is replaced, by what
     "runs.plan": ("_draw", lambda name, spec, generator: .5),                              # every draw is the same
     "runs.sweeps": ("_command", lambda *a: [sys.executable, "-c", "pass"]),                # nothing is run
     "runs.verification": ("_notebook", lambda manifest, given: Path(manifest["notebook"])), # the manifest chooses what is run
+    "runs.notebook_page": ("escape", lambda text: text),                                   # text is read as HTML
     "runs.report_page": ("ranked", lambda runs, metric, least: runs),                      # the best run is any
     "cli": ("exit_code", lambda e: 1),                                                # wrong usage is a failure
 }

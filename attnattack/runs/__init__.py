@@ -33,8 +33,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "ENVIRONMENT", "FIELDS", "first_difference", "environment_difference", "result_difference",
             "Verdict", "verify",
         ],
+        "notebook_page": ["notebook_html", "write_notebook_page"],
         "report_page": [
-            "subsample", "thin", "curves", "pictures", "ranked", "page",
+            "subsample", "thin", "curves", "pictures", "ranked", "failed_runs", "template", "page",
         ],
     },
 )
