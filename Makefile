@@ -24,13 +24,13 @@ benchmark: $(ENV) ## time and memory of the latent attack beside its plain trans
 lab: $(ENV) ## JupyterLab in nbs/
 	$(BIN)/jupyter lab nbs
 
-docs: $(ENV) ## the notebooks as static pages, into _docs/
-	$(BIN)/python tools/pages.py docs
+docs: $(ENV) ## the notebooks and the API as a site with a search, into _docs/
+	$(BIN)/python tools/handbook.py
 
 readme: $(ENV) ## README.md from nbs/index.ipynb
-	$(BIN)/python tools/pages.py readme
+	$(BIN)/python tools/pages.py
 
-constraints: $(ENV) ## constraints.txt from the versions in .venv, resolved for every Python
+constraints: $(ENV) ## constraints.txt and hashes.txt from the versions in .venv, for every Python
 	$(BIN)/python tools/constraints.py
 
 clean: ## remove the environment, the pages and caches (not outputs/)
@@ -42,5 +42,5 @@ $(ENV): pyproject.toml constraints.txt
 	  || { echo 'PYTHON=$(PYTHON): not a Python of 3.10 or newer: name one, e.g. make PYTHON=python3.11' >&2; exit 1; }
 	echo 'making the environment .venv: some minutes, once'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,photos]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@

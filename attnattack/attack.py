@@ -44,10 +44,12 @@ class Record:
     def __str__(self):
         return f"{self.iteration:5d}/{self.updates:<4d} {self.line()}"
 
+# %% ../nbs/10_main_loop.ipynb #37e660c2
 def _defaults():
     "What a checkpoint that is older than a setting was made with"
     return PatchConfig().to_mapping()
 
+# %% ../nbs/10_main_loop.ipynb #bf4051b8
 class RunFolder:
     "The folder of a run: checkpoint, log, curves, patch; opening it restores the run"
     def __init__(self, run: PatchRun):
@@ -98,6 +100,7 @@ class RunFolder:
         if self.curves:
             self.curves.end_training()
 
+# %% ../nbs/10_main_loop.ipynb #6b9de627
 def save_patch(
     run: PatchRun,
     out,           # folder
@@ -117,6 +120,7 @@ def _next_record(run):
     loss, *values = run.accelerator.reduce(numbers, "mean").tolist()
     return Record(run.iteration, run.updates, loss, dict(zip(names, values)), found, note)
 
+# %% ../nbs/10_main_loop.ipynb #1565a085
 def _training(run, folder):
     "Iterate to the end, and write what is to be written"
     while run.iteration < run.config.iterations:
@@ -127,6 +131,7 @@ def _training(run, folder):
     if folder:
         folder.close(run)
 
+# %% ../nbs/10_main_loop.ipynb #41fd90df
 def train_patch(
     run: PatchRun | PatchConfig, # a run, or the configuration of one
 ) -> Iterator[Record]:
@@ -136,6 +141,7 @@ def train_patch(
     run.begin()
     return _training(run, folder)
 
+# %% ../nbs/10_main_loop.ipynb #c2c6a0f3
 def with_progress(
     run: PatchRun,
     records,           # from `train_patch(run)`
@@ -153,6 +159,7 @@ def with_progress(
             tqdm.write(f"diagnosis: {record.note}", file=sys.stderr if stream is None else stream)
     return kept
 
+# %% ../nbs/10_main_loop.ipynb #78e20879
 def patch_summary(
     run: PatchRun, # that has ended
 ) -> str:

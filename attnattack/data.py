@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 from .base.checks import one_of
-from .base.labels import IMAGENET_CLASSIFIERS, SUFFIXES, TABLES, check_labels, find_images, label_form
-from .base.labels import natural, read_labels, read_names
-from .scenes.canvas import COLOURS, LABEL_ID, OBJECTS, RELLIS_LABELS, SKIES, TRAILS, check_ids, colour
-from .scenes.files import check_files, find_list, frame_name, frame_paths, read_list, read_notes, sift
-from .scenes.files import write_offroad
+from .base.labels import IMAGENET_CLASSIFIERS, SUFFIXES, TABLES, check_labels, find_images
+from .base.labels import label_form, natural, read_labels, read_names
+from .scenes.canvas import COLOURS, LABEL_ID, OBJECTS, RELLIS_LABELS, SKIES, TRAILS
+from .scenes.canvas import check_ids, colour
+from .scenes.files import check_files, find_list, frame_name, frame_paths, read_list
+from .scenes.files import read_notes, sift, write_offroad
 from .scenes.scene import Scene, box_of, caption_of, draw_scene, whole_number
 from .utils import cover, from_pil, open_image
 

@@ -74,6 +74,7 @@ def _why_still(trace):
         return "zero_grad order: the gradient was cleared before step()"
     return "optimiser: it stepped with a gradient, but the patch is unchanged (learning rate, clamp)"
 
+# %% ../nbs/10_diagnosis.ipynb #db94ce7d
 def _not_finite(probes):
     "The first term that is no number, or an empty string"
     for i, terms in enumerate(probes):
@@ -82,6 +83,7 @@ def _not_finite(probes):
                 return f"not finite: the term {name} is {value} at probe {i}"
     return ""
 
+# %% ../nbs/10_diagnosis.ipynb #eb71fbbe
 def diagnose(
     trace: Trace,
 ) -> str: # empty if all is well

@@ -7,7 +7,7 @@ __all__ = ['check_disjoint', 'load_frames', 'load_classifiers', 'frame_class', '
 
 # %% ../nbs/10_frames.ipynb #6edf371c
 from pathlib import Path
-import hashlib
+import hashlib, logging
 from .classifier import Ensemble, labels, load_classifier, predict
 from .data import RELLIS_LABELS, Frame, LabelledImages, OffRoad, Rellis3D, dominant_class, under
 from .patch_config import LABEL_RULES, PatchConfig
@@ -22,17 +22,48 @@ def _all_frames(config):
     if path.is_file():
         return [Frame(load_image(path, size)[0], name=path.stem)]
     if (path/"Rellis-3D").is_dir() or list(path.glob("*.lst")):
-        return Rellis3D(path, config.split, size=size)
+        return _told(Rellis3D(path, config.split, size=size, on_error=config.on_error))
     if path.is_dir():
-        return LabelledImages(path, size=size)
+        return _readable(LabelledImages(path, size=size), config)
     raise FileNotFoundError(f"data: {config.data!r} is neither 'offroad' nor a file or folder")
 
+# %% ../nbs/10_frames.ipynb #8e548a9d
 def _offroad(config):
     "As many painted scenes as the three parts need"
     if config.height != config.width:
         raise ValueError(f"height: {config.height}, must equal width ({config.width}) with OffRoad, "
                          "whose scenes are square")
     return OffRoad(config.n + config.n_val + config.n_test, config.data_seed, config.width)
+
+# %% ../nbs/10_frames.ipynb #283ee0cc
+def _say_skipped(skipped):
+    "One line in the log about frames that were left out: (name, reason) of each"
+    if skipped:
+        names = ", ".join(str(name) for name, _ in skipped[:3])
+        more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        said = f"data: left out because they cannot be read: {names}{more} ({skipped[0][1]})"
+        logging.getLogger("attnattack").warning(said)
+
+def _told(data):
+    "RELLIS-3D, which leaves broken frames out by itself"
+    _say_skipped(data.skipped)
+    return data
+
+# %% ../nbs/10_frames.ipynb #1974756d
+def _readable(data, config):
+    "The pictures of a folder: all of them, or as many good ones as the three parts need"
+    if config.on_error == "raise":
+        return data
+    good, skipped = [], []
+    for i, path in enumerate(data.paths):
+        if len(good) == config.n + config.n_val + config.n_test:
+            break
+        try:
+            good.append(data[i])
+        except (OSError, ValueError) as error:
+            skipped.append((path.name, str(error)))
+    _say_skipped(skipped)
+    return good
 
 # %% ../nbs/10_frames.ipynb #3e0340ea
 def check_disjoint(
@@ -49,6 +80,7 @@ def check_disjoint(
                     f"data: {frame.name or 'a picture'} of the {part} frames is {other_name or 'one'} of the "
                     f"{other_part} frames too; nothing may be tested or selected on what was trained on")
 
+# %% ../nbs/10_frames.ipynb #b75bd730
 def load_frames(
     config: PatchConfig,
 ) -> tuple[list, list, list]: # (frames to train on, validation slice, frames for a test), all different
@@ -73,6 +105,7 @@ def load_classifiers(
     members = [load_classifier(part, device=device) for part in name.split("+")]
     return members[0] if len(members) == 1 else Ensemble(members)
 
+# %% ../nbs/10_frames.ipynb #17c0d160
 def _mask_class(label, classifier, find):
     "A RELLIS mask's class by a rule `find(label, among=…)`, as the classifier's number"
     if label is None:
@@ -83,6 +116,7 @@ def _mask_class(label, classifier, find):
                          f"{classifier.name} knows none of them")
     return classifier.classes.index(RELLIS_LABELS[find(label, among=known)])
 
+# %% ../nbs/10_frames.ipynb #55a3bd80
 def frame_class(
     frame: Frame,
     rule: str,   # one of LABEL_RULES
@@ -102,6 +136,7 @@ def frame_class(
         return _mask_class(frame.label, classifier, dominant_class)
     return _mask_class(frame.label, classifier, lambda label, among: under(label, mask, among))
 
+# %% ../nbs/10_frames.ipynb #fe4429b5
 def target_class(
     config: PatchConfig,
     classifier,

@@ -20,6 +20,7 @@ def eot_of(
     return EOT(scale=config.scale, rotation=config.rotation, perspective=config.perspective,
                brightness=config.brightness, contrast=config.contrast, noise=config.noise)
 
+# %% ../nbs/10_judge.ipynb #0ee23211
 def with_patch(
     frames: torch.Tensor,       # [B, 3, H, W], [-1, 1]
     patch: torch.Tensor,        # [3, h, w], [-1, 1]
@@ -30,6 +31,7 @@ def with_patch(
     eot = eot_of(config) if config.eot else False
     return apply_patch(frames, patch, eot, source, config.shape, config.n_patches)
 
+# %% ../nbs/10_judge.ipynb #3ebaab5f
 @torch.no_grad()
 def hits(
     classifier,                # who is to be fooled
@@ -55,6 +57,7 @@ def hits(
         found += hit.tolist()
     return found
 
+# %% ../nbs/10_judge.ipynb #578646ad
 def success(
     *args, **kw, # as `hits` takes them
 ) -> dict:       # rate, low, high, n

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 import torch
 from .attention import average, select
 from .data import Frame
-from .ddim import ddim_moves, ddim_reverse
+from .ddim import ddim_reverse, ddim_steps
 from .hijack import Capture
 from .loss import cross_loss, self_loss
 from .models import Diffusion, Embeddings, embed, encode, label_positions, token_positions
@@ -33,6 +33,7 @@ def _step_terms(model, z, step, text, reference, config):
     cross = average(select(maps, "cross", cells_at(config, config.cross_cells)))
     return z, self_loss(own, reference) if reference else z.new_zeros(()), cross
 
+# %% ../nbs/10_look.ipynb #ae6a6b8b
 def _reversed(model, x, text, config):
     "The latent of frames, k steps up the schedule"
     z = encode(model, x)
@@ -40,7 +41,7 @@ def _reversed(model, x, text, config):
                         guidance=config.guidance_reverse, checkpoint_steps=config.checkpoint_steps)
 
 def _steps_down(model, config):
-    return ddim_moves(model.scheduler, config.steps, config.k, config.mode)[1]
+    return ddim_steps(model.scheduler, config.steps, config.k, config.mode)[1]
 
 # %% ../nbs/10_look.ipynb #0f500b65
 @torch.no_grad()
@@ -58,6 +59,7 @@ def reference_maps(
         references.append({name: a for name, a in own.items() if a.shape[2] <= limit})
     return references
 
+# %% ../nbs/10_look.ipynb #e0229c3c
 def attention_terms(
     model: Diffusion,
     x: torch.Tensor,  # patched frames, [B, 3, H, W], [-1, 1]
@@ -91,6 +93,7 @@ class PreparedFrame:
     tokens: tuple = ()             # positions of the word in the prompt
     references: tuple = ()         # from `reference_maps`
 
+# %% ../nbs/10_look.ipynb #a1f05786
 def prepare_frame(
     known: PreparedFrame, # with class and word
     model: Diffusion,

@@ -15,7 +15,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline,
 from transformers import CLIPTextModelWithProjection
 from .base.checks import fill_prompt, one_of
 from .base.files import read_text
-from .base.loading import checked_load, default_device, freeze, is_hub_name, quiet
+from .base.loading import checked_load, default_device, freeze, hub_asked_once, is_hub_name, quiet
 from .base.networks import WORDS, cross_levels, middle_cross_level
 from .base.networks import small_text_encoder, small_unet, small_vae, word_tokenizer
 from .utils import check_image, generator, hint_at_fault
@@ -171,7 +171,7 @@ def _pipeline_class(source, name):
             read_text(Path(source, "model_index.json"))
         elif not is_hub_name(str(source)):
             raise FileNotFoundError # no hub needs to be asked
-        with quiet():
+        with hub_asked_once(source), quiet():
             found = DiffusionPipeline.load_config(str(source)).get("_class_name")
     except Exception as error:
         kind, known = error.__class__.__name__, ", ".join(MODELS)
@@ -187,6 +187,8 @@ def load_diffusion(
     dtype: torch.dtype | None = None, # None: float16 on a GPU, else float32
 ) -> Diffusion:
     "Load a diffusion model, frozen"
+    if not isinstance(name, str | Path):
+        raise ValueError(f"model: {name!r}, must be a name or a folder")
     device = torch.device(device) if device is not None else default_device()
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     source = MODELS.get(name, name)
@@ -305,6 +307,8 @@ def token_positions(
     phrase: str | None = None, # words of the prompt; None: all of the prompt
 ) -> list[int]:                # positions in the encoded prompt (0 is the start token)
     "Where a phrase's tokens stand in the encoded prompt"
+    if not isinstance(phrase, str | None):
+        raise ValueError(f"phrase: {phrase!r}, must be words of the prompt")
     tokenizer, text = _pipe_prompt(model, prompt)
     ids = tokenizer(text, truncation=True, max_length=tokenizer.model_max_length).input_ids
     part = ids[1:-1]

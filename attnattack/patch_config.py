@@ -31,6 +31,8 @@ class PatchConfig(Configuration):
 
     data: str = setting("offroad", "offroad, a RELLIS-3D root, a folder of pictures, or one picture")
     split: str = setting("test", "of RELLIS-3D")
+    on_error: str = setting("raise", "at a frame that cannot be read: raise, or skip and say which",
+        choices=("raise", "skip"))
     n: int = _count(64, "frames to train on, at most")
     n_val: int = _count(32, "frames that choose the best patch, not trained on; 0: the last one counts", 0)
     n_test: int = _count(0, "frames kept apart for a test: neither trained nor selected on", 0)
@@ -104,6 +106,7 @@ def _check_words(config):
     if config.device and not re.fullmatch(r"(cpu|cuda|mps|xpu|meta)(:\d+)?", config.device):
         raise ValueError(f"device: {config.device!r}, must be a device of torch: cpu, cuda, cuda:1, mps")
 
+# %% ../nbs/10_config.ipynb #ba96989e
 def _check_prompt(config):
     "The prompt has plain fields that are known, and the label where the cross loss looks at its tokens"
     try:
@@ -118,6 +121,7 @@ def _check_prompt(config):
         raise ValueError(f"prompt: {config.prompt!r}, must hold {{label}}: "
                          "the cross loss looks at its tokens")
 
+# %% ../nbs/10_config.ipynb #28f51c44
 def _check_patch(config):
     "Sides and sizes of the patch agree"
     if len(config.scale) != 2 or config.scale[0] > config.scale[1]:
@@ -127,6 +131,7 @@ def _check_patch(config):
         raise ValueError(f"shape: 'square', but with aspect {config.aspect} the patch is {height} x {width}; "
                          "use 'rectangle'")
 
+# %% ../nbs/10_config.ipynb #ee1d14e4
 def _check_walk(config):
     "The walk is no longer than the schedule"
     most = config.steps if config.mode == "exact" else config.steps - 1
@@ -149,6 +154,7 @@ def needs_attention(
     "Does the loss need the diffusion model at all?"
     return config.w_self > 0 or config.w_cross > 0
 
+# %% ../nbs/10_config.ipynb #16d47408
 def cells_at(
     config: PatchConfig,
     divisor: int,        # the frame's sides over the feature map's

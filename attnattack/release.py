@@ -41,6 +41,7 @@ def _read_elsewhere(net, capture):
         return True
     return hasattr(net, "config") and all(place_of(name) == "other" for name in layers)
 
+# %% ../nbs/05_release.ipynb #968fef60
 class hijacked:
     "Hijack for the length of a `with` block; gives the `Hijack` with its store"
     h = None

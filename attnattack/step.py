@@ -8,7 +8,7 @@ __all__ = ['attended_step']
 # %% ../nbs/05_step.ipynb #efa6702e
 from dataclasses import replace
 import torch
-from .ddim import Move, move
+from .ddim import DdimStep, ddim_step
 from .hijack import Capture
 from .models import Diffusion, Embeddings
 from .release import hijacked
@@ -17,7 +17,7 @@ from .release import hijacked
 def attended_step(
     model: Diffusion,
     z: torch.Tensor,              # latent at level step.a_from, [B, C, h, w]; its U-Net must not be hijacked
-    step: Move,                   # one of those that `ddim_moves` makes
+    step: DdimStep,               # one of those that `ddim_steps` makes
     text: Embeddings,             # of B prompts
     guidance: float = 1.,         # 0 evaluates the unconditional branch only, 1 the conditional one
     capture: Capture = Capture(), # which maps to keep; its `half` follows from the guidance
@@ -25,7 +25,7 @@ def attended_step(
     "One DDIM step and the attention maps that arise in it; both carry the gradient"
     half = "all" if guidance in (0, 1) else "cond"
     with hijacked(model.unet, replace(capture, half=half)) as hijack:
-        z = move(model, z, step, text, guidance)
+        z = ddim_step(model, z, step, text, guidance)
         maps = dict(hijack.store)
     if not maps:
         raise ValueError(f"capture: {capture} keeps no map of this U-Net")
@@ -34,15 +34,15 @@ def attended_step(
 # %% ../nbs/05_step.ipynb #8379584e
 def _selftest():
     "A minimal test of this part"
-    from attnattack.ddim import ddim_moves
+    from attnattack.ddim import ddim_steps
     from attnattack.hijack import hijacked_modules
     from attnattack.models import dummy_diffusion, embed
     model = dummy_diffusion()
     z, text = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), embed(model, "a log")
-    step = ddim_moves(model.scheduler)[1][0]
+    step = ddim_steps(model.scheduler)[1][0]
     with torch.no_grad():
         after, maps = attended_step(model, z, step, text, guidance=2.5)
-        err = (after - move(model, z, step, text, 2.5)).abs().max().item()
+        err = (after - ddim_step(model, z, step, text, 2.5)).abs().max().item()
     assert err < 1e-5, "the step does not arrive where a plain one does"
     assert {a.shape[0] for a in maps.values()} == {1}, "the maps are not the prompt's half"
     assert not hijacked_modules(model.unet), "the U-Net is still hijacked"

@@ -1,5 +1,5 @@
 "Every check finds the fault that it is there for, and passes a tree without it"
-import base64, functools, importlib, shutil, subprocess, sys, threading
+import base64, functools, importlib, re, shutil, subprocess, sys, threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,7 +53,7 @@ def only(faults, *words):
 
 # ---- the tree as it stands ----
 
-quick = [check.import_order, check.stale_modules, check.sizes_and_outputs, check.links, check.params, check.readme, check.docs]
+quick = [check.import_order, check.stale_modules, check.sizes_and_outputs, check.links, check.params, check.readme]
 
 @pytest.mark.parametrize("f", quick, ids=lambda f: f.__name__)
 def test_sound_tree_passes(tree, f): assert f(tree) == []
@@ -169,21 +169,32 @@ def test_readme_pictures(tree):
     (tree / pages.PICTURES / "left_over.png").write_bytes(b"")
     only(check.readme(tree), "left_over.png")
 
-def test_readme_shows_links_and_outputs_but_no_code(tree):
+def test_readme_shows_links_outputs_and_code_that_is_not_hidden(tree):
     write(tree / "nbs/index.ipynb", "# project\n[a](00_low.ipynb) [b](../LICENSE) [c](https://semver.org) ![d](d.png)",
-          "#| hide\nsecret()", "drawn()")
+          "#| hide\nsecret()", "#| echo: false\ndrawn()", "shown()")
     text = pages.readme(tree)["README.md"].decode()
     assert all(s in text for s in ("(nbs/00_low.ipynb)", "(LICENSE)", "(https://semver.org)", "(nbs/d.png)", "![png](README_files/"))
-    assert not any(s in text for s in ("secret", "drawn", "#|"))
+    assert "```python\nshown()\n```" in text and not any(s in text for s in ("secret", "drawn", "#|"))
 
-def test_page_with_dead_link(tree):
-    room(tree, "00_low", "low", "# [gone](gone.ipynb)")
-    only(check.docs(tree), "00_low.html", "gone.html")
+def test_readme_describes_pictures(tree):
+    write(path := tree / "nbs/index.ipynb", "# project", "drawn()")
+    nb = nbformat.read(path, 4)
+    nb.cells[-1].outputs[0].metadata["alt"] = "a log"
+    nbformat.write(nb, path)
+    assert "![a log](README_files/README_1_0.png)" in pages.readme(tree)["README.md"].decode()
 
-def test_pages_lead_to_each_other(tree, tmp_path):
-    assert pages.docs(tree, tmp_path / "out") == 4
-    page = (tmp_path / "out/experiments/try.html").read_text()
-    assert 'href="../index.html"' in page and 'href="../01_high.html"' in page
+def words_of(text):
+    "Words that a reader reads: without code, link addresses and the bars of tables"
+    text = re.sub(r"```.*?```|\]\([^)]*\)|!\[[^]]*", "", text, flags=re.S)
+    return re.findall(r"[^\s|]*\w[^\s|]*", text)
+
+def test_the_front_page_is_short_and_shows_python():
+    assert words_of("# a b\n```python\nc()\n```\n[d](e) | f |---| ![g](h)") == ["a", "b", "[d", "f"]
+    text = (check.ROOT / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)\n```", text, re.S)
+    assert len(words_of(text)) <= 1000
+    assert len(blocks) >= 5 and max(len(block.splitlines()) for block in blocks) <= 10
+    assert "![png]" not in text, "a picture without a description"
 
 def test_dependencies(tree):
     (tree / "pyproject.toml").write_text('[project]\ndependencies = ["nbformat", "yaml-of-mars; python_version < \'3\'"]')
@@ -196,6 +207,37 @@ def test_dependencies(tree):
     only(check.dependencies(tree), "nbformat", "not pinned")
     (tree / "constraints.txt").write_text(f"{pin}\ntorchvision==1.0\n")
     only(check.dependencies(tree), "torchvision", "not wanted")
+
+def test_imports_and_declarations(tree):
+    wanted = """[project]
+name = "attnattack"
+dependencies = ["numpy"]
+[project.optional-dependencies]
+lab = ["ipywidgets"]
+dev = ["attnattack[lab]", "nbformat"]
+"""
+    (tree / "pyproject.toml").write_text(wanted)
+    (tree / "attnattack/low.py").write_text("import json\nimport numpy.linalg\n")
+    (tree / "attnattack/layout").mkdir()
+    (tree / "attnattack/layout/show.py").write_text("def f(): import ipywidgets\n")
+    room(tree, "00_low", "low", "import nbformat")
+    assert check.imports_declared(tree) == []
+    (tree / "attnattack/layout/show.py").write_text("import ipywidgets\n")
+    only(check.imports_declared(tree), "layout/show.py", "ipywidgets", "dependencies")
+    (tree / "attnattack/layout/show.py").rename(tree / "attnattack/show.py")
+    (tree / "attnattack/show.py").write_text("def f(): import ipywidgets\n")
+    only(check.imports_declared(tree), "show.py", "ipywidgets", "the extra")
+    (tree / "attnattack/show.py").write_text("")
+    only(check.imports_declared(tree), "ipywidgets: in pyproject.toml, but nothing")
+    (tree / "attnattack/layout/show.py").write_text("def f(): import ipywidgets\n")
+    room(tree, "00_low", "low", "import nbformat, scipy")
+    only(check.imports_declared(tree), "00_low", "scipy")
+
+def test_types(tree):
+    (tree / "pyproject.toml").write_text("[tool.mypy]\npackages = ['attnattack']\n")
+    assert check.types(tree) == []
+    (tree / "attnattack/low.py").write_text("def f() -> int:\n    return 'one'\n")
+    assert "attnattack/low.py:2" in "\n".join(check.types(tree))
 
 def promise(tree, *dependencies, pythons=("3.10", "3.13")):
     classifiers = [f"Programming Language :: Python :: {p}" for p in pythons]

@@ -8,6 +8,7 @@ import check
 from importlib.util import find_spec
 
 from attnattack import cli
+from attnattack.commands import selftest
 from attnattack.runs import order, runner as runs
 from conftest import start
 
@@ -91,7 +92,7 @@ def test_a_full_disk_leaves_no_half_file(tiny, tmp_path, monkeypatch, capsys):
 def test_selftest_stops_at_the_first_that_fails(monkeypatch, capsys):
     from attnattack import loss, release
     def broken(): raise AssertionError("not released")
-    monkeypatch.setattr(cli, "rooms", lambda: ["release", "loss"])
+    monkeypatch.setattr(selftest, "rooms", lambda: ["release", "loss"])
     monkeypatch.setattr(release, "_selftest", broken)
     monkeypatch.setattr(loss, "_selftest", lambda: pytest.fail("went on"))
     assert cli.main(["selftest"]) == 1

@@ -1,9 +1,11 @@
 "Joint attention: what a notebook cannot do, and inputs of the kind that the rooms do not show"
+import contextlib
 import gc
 import importlib
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +13,11 @@ import torch.nn.functional as F
 from torch.overrides import _get_current_function_mode_stack
 from transformers import T5Tokenizer
 
-from attnattack.dit import blocks, concepts, flow, layout, losses, maps, records, trace, words
+from attnattack.base import boxes, calls
+from attnattack.base.boxes import Target
+from attnattack.dit import blocks, concepts, flow, layout, losses, maps, pipeline, records, steering, trace, words
 from attnattack.dit.blocks import map_part, read_call
-from attnattack.dit.families import SMALL, joint_inputs
+from attnattack.dit.families import SMALL, joint_inputs, small_pipeline
 from attnattack.dit.maps import JointCapture, assert_unwatched, watched
 from attnattack.hijack import Capture
 from attnattack.models import WORDS, word_tokenizer
@@ -225,6 +229,42 @@ def test_round_trips_of_a_velocity_that_turns(solver):
     assert (down[-1] - x).abs().max() < (.1 if solver == "euler" else 5e-4)
 
 
+def test_the_loss_is_the_unets():
+    "Two wings, one formula: several objects, tokens and boxes, a box thinner than a cell, a picture without any"
+    from attnattack.layout.loss import layout_loss
+    maps_ = {n: random(3, 2, 24, 7, seed=i).softmax(-1).float() for i, n in enumerate("ab")}
+    log, pole = Target((1, 3), ((.1, .2, .6, .9),)), Target((5,), ((0, 0, .01, 1), (.5, .5, 1, 1)))
+    layouts = [(log, pole), (pole,), (log,)]
+    ours = layout.joint_layout_loss(maps_, layouts, (4, 6))
+    assert torch.allclose(ours, layout_loss(maps_, layouts, (4, 6)), atol=1e-6) and ours.std() > 0
+    columns = layout.text_columns(layouts)
+    few = {n: a[..., columns] for n, a in maps_.items()}
+    assert columns == [1, 3, 5] and torch.equal(layout.joint_layout_loss(few, layouts, (4, 6), columns), ours)
+    assert layout.joint_layout_loss(maps_, [(log,), (), (log,)], (4, 6))[1] == 0
+
+
+@pytest.mark.parametrize("name", ["flux", "flux_fill", "sd3"])
+def test_guided_pictures_that_are_not_square(name):
+    "Rows are rows and columns are columns, whatever the family; half of the batch is another prompt's"
+    pipe = pipeline.joint_layout_pipeline(small_pipeline(name))
+    kw = dict(image=torch.zeros(1, 3, 64, 96), mask_image=torch.ones(1, 1, 64, 96)) if name == "flux_fill" else {}
+    if name == "sd3":
+        kw |= dict(skip_guidance_layers=[0], skip_layer_guidance_start=0., skip_layer_guidance_stop=1.)
+    sizes, begin = [], steering.JointSteering.begin_step
+
+    def noted(self, given):
+        begin(self, given)
+        sizes.append((self.size, tuple(self.latents_of(given["hidden_states"]).shape[1:])))
+
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(steering.JointSteering, "begin_step", noted)
+        x = pipe("a log on mud", height=64, width=96, num_inference_steps=2, generator=generator(0), bboxes=[(.8, 0, 1, .4)],
+                 phrases=["log"], scale=3000., iterations=2, threshold=0, guided_steps=1, output_type="pt", **kw).images
+    assert x.shape == (1, 3, 64, 96) and len(pipe.records) == 2
+    assert sizes == [((4, 6), (16, 8, 12) if name == "sd3" else (24, 64))] * 2
+    assert pipe.records[1].losses[0] < pipe.records[0].losses[0]
+
+
 FAULTS = {
     "a family's order turned": (blocks, blocks, "_joined", lambda order, text, picture: dict(
         picture=slice(0, picture), text=slice(picture, picture + text)) if order == "text first" else dict(
@@ -238,7 +278,12 @@ FAULTS = {
     "a loss of nothing": (losses, losses, "_difference", lambda call, *a: call.q.sum() * 0),
     "concepts that see no picture": (concepts, concepts.Concepts, "maps", lambda self: torch.full((1, 2, 6), .5)),
     "maps of another head": (records, records.MapSet, "read", lambda self, row, head=None, token=None: torch.zeros(1, 4)),
-    "boxes that hold the whole picture": (layout, layout.Box, "cells", lambda self, size: torch.ones(size, dtype=torch.bool).flatten()),
+    "boxes that hold the whole picture": (layout, layout, "cells_inside", lambda boxes, size: torch.ones(size, dtype=torch.bool).flatten()),
+    "thin boxes without a cell": (boxes, boxes, "cells_between", lambda lo, hi, n: (round(lo * n), round(hi * n))),
+    "parameters that ask for a gradient": (calls, calls, "frozen", contextlib.nullcontext),
+    "forward guidance of nothing": (steering, steering, "text_bias", lambda layouts, size, text, strength: torch.zeros(1, 16, text)),
+    "a step that forgets the move": (steering, steering.JointSteering, "guide", lambda self, kw: None),
+    "a call that nobody guides": (pipeline, pipeline, "steered_flow", lambda *args: contextlib.nullcontext(SimpleNamespace(records=[]))),
     "a midpoint at the wrong place": (flow, flow, "SOLVERS", ("euler", "euler", "euler")),
 }
 

@@ -17,7 +17,7 @@ from attnattack.latent.weights import load_weights
 from attnattack.utils import save_image
 
 N = 4
-SETTINGS = dict(pretrained_diffusion_path="dummy", model_name="dummy", device="cpu", res=32, start_step=18, iterations=3, null_iterations=2, null_growth=0,
+SETTINGS = dict(model="dummy", classifier="dummy", device="cpu", size=32, start_step=18, iterations=3, null_iterations=2, null_growth=0,
                 weight_mode="learnable", weight_lr=.01)
 processes = multiprocessing.get_context("forkserver") # children are forked from a process that has imported everything
 processes.set_forkserver_preload(["attnattack.latent.folder", "attnattack.cli"])
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     (home/"labels.txt").write_text("".join(f"{1 + i % 8}\n" for i in range(N)))
     return home
 
-def settings(folder, out): return dict(SETTINGS, images_root=str(folder/"images"), label_path=str(folder/"labels.txt"), save_dir=str(out))
+def settings(folder, out): return dict(SETTINGS, data=str(folder/"images"), label_path=str(folder/"labels.txt"), out=str(out))
 
 @pytest.fixture(scope="module")
 def whole(folder):
@@ -122,20 +122,20 @@ def test_a_class_counts_alike_in_latent_and_evaluate(folder, tmp_path):
 
 def test_a_wrong_setting_binds_no_folder(folder, tmp_path, capsys):
     given = settings(folder, tmp_path) | dict(weight_mode="uniform", iterations=1)
-    for name, value, said in (("target", "zebra", "target: 'zebra', must be a class's name or its number, 1 … 8"), ("res", "40", "res: 40, must be a multiple of 32"),
-                              ("target", "9", "target: '9', must be"), ("diffusion_steps", "1000", "diffusion_steps: 1000, must be less than 1000")):
+    for name, value, said in (("target", "zebra", "target: 'zebra', must be a class's name or its number, 1 … 8"), ("size", "40", "size: 40, must be a multiple of 32"),
+                              ("target", "9", "target: '9', must be"), ("steps", "1000", "steps: 1000, must be less than 1000")):
         assert cli.main(["latent", *flags(given | {name: value})]) == 2
         assert said in capsys.readouterr().err
         assert not (tmp_path/"config.json").exists()
     assert cli.main(["latent", *flags(given)]) == 0
 
-WRONG = [["--lr", "-1"], ["--lr", "nan"], ["--mode", "foo"], ["--res"], [], ["--prompt", "{label} {foo}"], ["--prompt", "{label:>1000000000}"],
-         ["--iterations", "-1"], ["--res", "1000000000"], ["--dataset_name", "cub_200_2011"]]
+WRONG = [["--lr", "-1"], ["--lr", "nan"], ["--mode", "foo"], ["--size"], [], ["--prompt", "{label} {foo}"], ["--prompt", "{label:>1000000000}"],
+         ["--iterations", "-1"], ["--size", "1000000000"], ["--names_of", "cub_200_2011"]]
 
 @pytest.mark.parametrize("argv", WRONG, ids=" ".join)
 def test_wrong_settings_cost_less_than_a_second(argv, tmp_path):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    images = ["--images_root", str(tmp_path), "--save_dir", str(tmp_path/"out")] if argv else []
+    images = ["--data", str(tmp_path), "--out", str(tmp_path/"out")] if argv else []
     done = subprocess.run([sys.executable, "-m", "attnattack", "latent", *argv, *images], capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 2 and done.stderr.startswith("attnattack: ") and done.stderr.count("\n") == 1, done.stderr

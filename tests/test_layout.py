@@ -3,7 +3,7 @@
     EXPLORER_SHOT=nbs/results/layout_guidance/explorer.png pytest tests/test_layout.py
 
 does it with tiny-sd in place of random weights, and keeps what the browser shows."""
-import json, os, re, resource, shutil, subprocess, sys, time
+import io, json, os, re, resource, shutil, subprocess, sys, time
 
 import nbformat, pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -13,7 +13,7 @@ from conftest import _environment
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SHOT = os.environ.get("EXPLORER_SHOT", "")
 MODEL, PROMPT = "tiny-sd" if SHOT else "dummy", "a vehicle on a dirt trail under a clear sky"
-PATIENCE = 120_000   # milliseconds, for a busy machine
+PATIENCE = 240_000   # milliseconds, for a busy machine
 
 CELLS = [new_code_cell(f"""import diffusers, transformers, warnings
 warnings.filterwarnings("ignore")
@@ -23,7 +23,8 @@ from attnattack.models import load_diffusion
 pipe = layout_pipeline(load_diffusion({MODEL!r}))
 explorer = explore_layout(pipe, {PROMPT!r}, guidance_scale=4.)
 explorer.steps.value = {20 if SHOT else 3}
-explorer"""), new_code_cell("explore_attention(explorer.run, prompt=explorer.prompt.value)"), new_markdown_cell("&nbsp;")]
+explorer"""), new_code_cell("explore_attention(explorer.run, prompt=explorer.prompt.value)"),
+    new_code_cell("explorer.steps.value = 50"), new_markdown_cell("&nbsp;")]
 
 def write(path, data):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,9 +75,12 @@ def page(lab):
         page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'")
         yield page
 
+RUN_CELL = """i => { const app = window.jupyterapp; app.shell.currentWidget.content.activeCellIndex = i
+    return app.commands.execute('notebook:run-cell') }"""
+
 def execute(page, cell, having):
     "Run a cell; its output that has such an element"
-    page.evaluate("i => { const app = window.jupyterapp; app.shell.currentWidget.content.activeCellIndex = i; return app.commands.execute('notebook:run-cell') }", cell)
+    page.evaluate(RUN_CELL, cell)
     return page.locator(".jp-Notebook-cell").nth(cell).locator(f".jp-OutputArea-output:has({having})")
 
 def drag(page, canvas, start, stop):
@@ -103,50 +107,129 @@ def until(element, test="true", *args):
     "Wait until a test of an element's pixels holds, in JavaScript: `at(x, y)` is a colour, `colours` their number, `sum` differs from that of another picture; gives the sum"
     return element.evaluate(LOOK, [test, PATIENCE, *args])
 
-def test_explorers_in_a_browser(page):
-    explorer = execute(page, 0, "canvas")
-    canvas, phrase = explorer.locator("canvas").first, explorer.get_by_placeholder("words of the prompt")
-    canvas.wait_for(); canvas.scroll_into_view_if_needed()
-    until(canvas, "at(.2, .2) == '216,216,216'")                            # grey paper
-    box = (.52, .6), (.94, .88)
-    drag(page, canvas, *box)
-    until(canvas, "at(...args[0]) == '255,0,0' && at(.2, .2) == '216,216,216'", box[0])
+def press(explorer, name): explorer.get_by_role("button", name=name, exact=True).click()
+
+RED, CYAN, GREY = "255,0,0", "0,255,255", "216,216,216"
+BOX = (.52, .6), (.94, .88)
+
+def draw_and_paint(explorer, canvas):
+    "A box, a phrase that is no word of the prompt, one that is, a picture"
+    phrase = explorer.get_by_placeholder("words of the prompt")
+    until(canvas, "at(.2, .2) == args[0]", GREY)                            # grey paper
+    drag(explorer.page, canvas, *BOX)
+    until(canvas, "at(...args[0]) == args[1] && at(.2, .2) == args[2]", BOX[0], RED, GREY)
     phrase.fill("horse"); phrase.press("Tab")
-    explorer.get_by_role("button", name="paint").click()
+    press(explorer, "paint")
     explorer.get_by_text("phrase: 'horse' is not in the prompt").wait_for()
     phrase.fill("vehicle"); phrase.press("Tab")
-    explorer.get_by_role("button", name="paint").click()
-    explorer.get_by_text(re.compile("^painted; [1-9]")).wait_for()                # with inner passes: the box did something
-    until(canvas, "colours > 60 && at(...args[0]) == '255,0,0'", box[0])    # a picture, the box on it
+    press(explorer, "paint")
+    explorer.get_by_text(re.compile("^painted; [1-9]")).wait_for()          # with inner passes: the box did something
+    until(canvas, "colours > 60 && at(...args[0]) == args[1]", BOX[0], RED) # a picture, the box on it
     maps, words = explorer.locator("img"), PROMPT.split()
     explorer.get_by_text(words[-1], exact=True).wait_for()
     assert maps.count() == len(words) and len({until(i) for i in maps.all()}) == len(words)
 
+def move_resize_delete_undo(explorer, canvas):
+    "What a mouse does to boxes, and the way back"
+    moved, pulled = (.32, .5), (.9, .98)
+    drag(explorer.page, canvas, (.6, .6), (.4, .5))                         # its upper edge: the box goes along
+    until(canvas, "at(...args[0]) == args[2] && at(...args[1]) != args[2]", moved, BOX[1], RED)
+    drag(explorer.page, canvas, (.74, .78), pulled)                         # its lower right corner
+    until(canvas, "at(...args[0]) == args[2] && at(...args[1]) == args[2]", moved, pulled, RED)
     corner = (.1, .1)
-    drag(page, canvas, corner, (1.4, .3))                                   # released outside: it ends at the border
-    until(canvas, "at(...args[0]) == '0,255,255' && at(.98, .1) == '0,255,255'", corner)
-    explorer.get_by_role("button", name="undo").click()
-    until(canvas, "at(...args[0]) != '0,255,255' && at(...args[1]) == '255,0,0'", corner, box[0])
-    explorer.get_by_role("button", name="×").click()                       # its only box goes
-    until(canvas, "at(...args[0]) != '255,0,0'", box[0])
-    explorer.get_by_role("button", name="save").click()
-    explorer.get_by_text(re.compile("^saved painted/picture.png")).wait_for()
+    drag(explorer.page, canvas, corner, (1.4, .3))                          # released outside: it ends at the border
+    until(canvas, "at(...args[0]) == args[1] && at(.98, .1) == args[1]", corner, CYAN)
+    explorer.get_by_title("delete the red box").click()
+    until(canvas, "at(...args[0]) != args[1] && at(...args[2]) == args[1]", moved, RED, corner) # the other is the first now
+    press(explorer, "undo")
+    until(canvas, "at(...args[0]) == args[1] && at(...args[2]) == args[3]", moved, RED, corner, CYAN)
+    for _ in range(3): press(explorer, "undo")
+    until(canvas, "at(...args[0]) == args[2] && at(...args[1]) != args[3]", BOX[0], corner, RED, CYAN)
+    assert explorer.get_by_placeholder("words of the prompt").input_value() == "vehicle"
 
-    other = execute(page, 1, "select")
+def stop_and_save(page, explorer, folder):
+    "Progress is said step by step; stop is heard; what was painted before is saved with all that repeats it"
+    page.evaluate(RUN_CELL, 2)                                              # 50 steps
+    explorer.get_by_text("50", exact=True).wait_for()
+    press(explorer, "paint")
+    explorer.get_by_text(re.compile("^painting: step [1-9][0-9]? of 50")).wait_for()
+    press(explorer, "stop")
+    explorer.get_by_text(re.compile("^stopped after ([1-9]|[1-4][0-9]) of 50 steps")).wait_for()
+    press(explorer, "save")
+    explorer.get_by_text(re.compile("^saved painted/picture.png")).wait_for()
+    saved = json.loads((folder / "boxes.json").read_text())
+    assert saved["phrases"] == ["vehicle"] and saved["bboxes"][0] == pytest.approx([*BOX[0], *BOX[1]], abs=.01)
+    assert sorted(path.name for path in folder.iterdir()) == ["boxes.json", "picture.png", "repeat.py"]
+    assert repr(PROMPT) in (folder / "repeat.py").read_text()
+
+def look_through(other):
+    "Each slider and choice shows another picture"
     image, handles = other.locator("img").first, other.get_by_role("slider")      # step, token, strength
     image.wait_for()
     seen = [until(image)]
-    for change in (lambda: handles.nth(0).press("ArrowRight"), lambda: handles.nth(1).press("ArrowLeft"), lambda: other.locator("select").nth(1).select_option(index=4)):
+    changes = (lambda: handles.nth(0).press("ArrowRight"), lambda: handles.nth(1).press("ArrowLeft"),
+               lambda: other.locator("select").nth(1).select_option(index=4), lambda: handles.nth(1).press("ArrowRight"))
+    for change in changes:
         change()
         seen.append(until(image, "!args[0].includes(sum)", seen))
     assert re.match(r"largest share of a cell's attention: 0\.\d+", other.locator(".widget-label", has_text="largest").inner_text())
-    if SHOT: handles.nth(1).press("ArrowRight"); until(image, "!args[0].includes(sum)", seen); keep(page)
 
-def keep(page):
-    "What the browser shows, as a small picture"
+def on_a_telephone(page, explorer, canvas, other):
+    "Nothing is wider than the screen, and the mouse is where it seems to be"
+    page.set_viewport_size(dict(width=390, height=1600))
+    page.evaluate("window.jupyterapp.shell.collapseRight()")
+    for shown, picture in ((explorer, canvas), (other, other.locator("img").first)):
+        picture.scroll_into_view_if_needed()
+        area, box = shown.bounding_box(), picture.bounding_box()
+        assert box["width"] > 100 and box["x"] + box["width"] <= area["x"] + area["width"] + 1
+        assert box["height"] == pytest.approx(box["width"], abs=2)
+        assert shown.evaluate("e => e.scrollWidth - e.clientWidth") <= 1
+    for button in explorer.get_by_role("button").all():
+        box, area = button.bounding_box(), explorer.bounding_box()
+        assert box["x"] >= area["x"] and box["x"] + box["width"] <= area["x"] + area["width"] + 1, button.inner_text()
+        assert button.evaluate("e => e.scrollWidth - e.clientWidth") <= 1, button.inner_text()   # its word is whole
+    canvas.scroll_into_view_if_needed()
+    corner = (.2, .3)
+    drag(page, canvas, corner, (.4, .5))
+    until(canvas, "[0, 1].some(i => at(args[0][0] - i / 384, args[0][1] - i / 384) == args[1])", corner, CYAN)
+
+def test_explorers_in_a_browser(page, tmp_path):
+    explorer = execute(page, 0, "canvas")
+    canvas = explorer.locator("canvas").first
+    canvas.wait_for(); canvas.scroll_into_view_if_needed()
+    draw_and_paint(explorer, canvas)
+    other = execute(page, 1, "select")
+    look_through(other)
+    if SHOT: keep(explorer, other)
+    canvas.scroll_into_view_if_needed()
+    move_resize_delete_undo(explorer, canvas)
+    stop_and_save(page, explorer, tmp_path / "work/painted")
+    on_a_telephone(page, explorer, canvas, other)
+    if SHOT: page.screenshot(path=SHOT.replace(".png", "_390.png"))
+
+def keep(*shown):
+    "What the browser shows of the explorers, below each other, as a small picture"
     from PIL import Image
-    page.screenshot(path=SHOT)
-    Image.open(SHOT).convert("RGB").quantize(160).save(SHOT, optimize=True)
+    parts = [Image.open(io.BytesIO(part.screenshot())).convert("RGB") for part in shown]
+    whole = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts) + 12), "white")
+    for part, top in zip(parts, (0, parts[0].height + 12)): whole.paste(part, (0, top))
+    whole.quantize(200).save(SHOT, optimize=True)
+
+def test_maps_of_a_transformer_are_looked_at(tmp_path):
+    pytest.importorskip("ipycanvas", reason="pip install 'attnattack[lab]'")
+    import torch
+    from attnattack.dit import MapSet, joint_inputs, record, small_sd3
+    from attnattack.layout import explore_attention
+    net = small_sd3()
+    tokens = {"log": [1], "mud": [2, 3]}
+    with record(net, tmp_path, prompt="a log on mud", tokens=tokens, size=(2, 3), dtype=torch.float32), torch.no_grad():
+        for time in (1., .5): net(**joint_inputs(net, (2, 3)) | dict(timestep=torch.tensor([time])))
+    look = explore_attention(tmp_path, image=torch.zeros(1, 3, 32, 48))
+    look.step.value, look.token.value = 1, 1
+    expected = MapSet(tmp_path).find(step=1, name=look.layer.value).read(0)[-1].mean(0)[:, 2:4].sum(1)
+    assert torch.equal(look.run.map(1, look.layer.value, 1).flatten(), expected)
+    assert [label for label, _ in look.of.options] == ["0 a log on mud"] and look.run.words == ["log", "mud"]
+    assert look.note.value == f"largest share of a cell's attention: {expected.max():.3f}"
 
 def processor_seconds():
     "What the processes that have ended took together"

@@ -1,6 +1,8 @@
 """The presets for real models, each run to its end with random models of the same classes at small size: every key, every path.
 
 Minutes of processor: `make presets` runs them; the checks only ask whether names and types fit."""
+import signal
+
 import pytest
 
 import check
@@ -31,7 +33,7 @@ def data(tmp_path_factory):
     from PIL import Image
     from attnattack.data import OffRoad, write_offroad
     root = tmp_path_factory.mktemp("data")
-    write_offroad(OffRoad(8, 0, 64), root)
+    write_offroad(OffRoad(24, 0, 64), root) # of which 6 are in the list test
     pictures = sorted((root / "Rellis-3D").rglob("pylon_camera_node/*.png"))[:4]
     assert len(pictures) == 4
     (root / "images").mkdir()
@@ -48,10 +50,10 @@ def data(tmp_path_factory):
 
 WALK = dict(iterations=2, n=2)
 SMALL = { # what makes a preset small: entry → parameters, with {data} for the folder above
-    ("sd", "patch_attack"): dict(data="{data}/Rellis-3D", height=64, width=64, n=2, n_val=1, n_test=1, iterations=2, accumulate=2, patch_size=16, steps=4, k=1, cross_cells=8),
-    ("sd", "timestep_weights"): dict(WALK, data="{data}/images", label_path="{data}/labels.txt", res=64, arms=["uniform", "learnable"], null_iterations=1, null_growth=0, updates=20, starts=1),
+    ("sd", "patch_attack"): dict(data="{data}/Rellis-3D", height=64, width=64, n=2, n_val=1, n_test=1, seeds=2, iterations=2, accumulate=2, patch_size=16, steps=4, k=1, cross_cells=8),
+    ("sd", "timestep_weights"): dict(WALK, data="{data}/images", label_path="{data}/labels.txt", size=64, arms=["uniform", "learnable"], null_iterations=1, null_growth=0, updates=20, starts=1),
     ("sd", "layout_guidance"): dict(segmenter="{models}/segmenter", size=64, steps=3, guided_steps=1, iterations=1, repeats=1, batch=45, rounds=1),
-    ("sd", "latent_attack"): dict(WALK, res=64, screen=False, published_walk=False, transfer=["efficientnet-lite1"], baselines=["noise"], defences=["jpeg:75"], show=1),
+    ("sd", "latent_attack"): dict(WALK, size=64, screen=False, published_walk=False, transfer=["efficientnet-lite1"], baselines=["noise"], defences=["jpeg:75"], show=1),
     ("sd", "benchmark"): dict(small="dummy", res=64, iterations=1, pictures=1, repeats=1, inner=1, big_repeats=1, big_iterations=2, batches=[1], sizes=[64], steps=[3], guided=False),
     ("flux", "semantic_flow"): dict(data="{data}/triptychs", n=2, n_val=2, steps=2, accumulate=1, rank=4, paint_steps=1, jobs=1, full=False, ways=["none", "cross_attention"]),
 }
@@ -85,6 +87,19 @@ def cases():
 
 QUICK = [] # (name, dtype) of those that the checks run; empty: `make presets` runs them all
 
+SECONDS = 900 # that one preset may take, on a busy machine too
+
+@pytest.fixture
+def bounded():
+    "A `TimeoutError` where a preset does not come to its end"
+    def over(*_): raise TimeoutError(f"still running after {SECONDS} s")
+    handler = signal.signal(signal.SIGALRM, over)
+    signal.alarm(SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, handler)
+
+@pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize("file, name, dtype", list(cases()))
 def test_preset_runs_to_its_end(file, name, dtype, models, data, tmp_path, monkeypatch):
     monkeypatch.setenv("ATTNATTACK_TESTED", "1")

@@ -83,9 +83,10 @@ def column(tab, name):
     return tab.locator(f".tabulator-row .tabulator-cell[tabulator-field='{name}']").all_inner_texts()
 
 def asks(tab, words, count):
-    "Fill the filter and wait for the number of runs that it leaves"
+    "Fill the filter, wait until the table follows: the number of runs that it leaves"
     tab.fill("#filter", words)
-    tab.wait_for_function("count => document.getElementById('count').textContent.startsWith(count + ' of ')", arg=str(count))
+    tab.wait_for_function("words => document.getElementById('count').dataset.filter === words", arg=words)
+    assert tab.locator("#count").inner_text().startswith(f"{count} of ")
 
 def choose(tab, *ids):
     "Click the rows of these runs"
@@ -101,9 +102,11 @@ def test_the_metric_is_pinned_and_sorts(made):
     assert column(made, "m:success")[0] == f"{float(f'{rate:.3g}'):g} % [10 – 90] n 30"
     titles = made.locator(".tabulator-col-title").all_inner_texts()
     assert titles[:2] == ["run", "success"] and "success.low" not in titles
-    left = [made.locator(".tabulator-col[tabulator-field='m:success']").bounding_box()["x"] for _ in range(2)
-            if made.evaluate("document.querySelector('.tabulator-tableholder').scrollLeft = 300") or True]
-    assert left[0] == left[1]
+    def left(field): return made.locator(f".tabulator-col[tabulator-field='{field}']").bounding_box()["x"]
+    before = left("m:success"), left("start")
+    made.evaluate("document.querySelector('.tabulator-tableholder').scrollLeft = 200")
+    made.wait_for_timeout(100)
+    assert left("m:success") == before[0] and left("start") < before[1]
     for order in (1, -1):
         made.locator(".tabulator-col[tabulator-field='p:lr'] .tabulator-col-title").click()
         shown = [float(value) for value in column(made, "p:lr")]
@@ -118,11 +121,10 @@ def test_filters(made):
     assert made.locator("#runs").inner_text().endswith("no run fits the filter")
     for words, says in {"lrr > 1": "“lrr” is no name here; there is ", "lr > much": "lr > “much”, must be a number",
                         "lr >": "“>” needs a name and a value"}.items():
-        made.fill("#filter", words)
-        made.locator("#says", has_text=says).wait_for()
         asks(made, words, 31)                        # a filter that is not understood hides nothing
+        assert says in made.locator("#says").inner_text()
     asks(made, "", 31)
-    made.wait_for_function("() => document.getElementById('says').textContent == ''")
+    assert made.locator("#says").inner_text() == ""
 
 def test_curves_effects_pictures_differences(made):
     asks(made, "seed < 2", 3)
@@ -184,6 +186,7 @@ def test_a_run_has_a_page(made):
     made.goto(where)
     asks(made, "failed01", 1)
     assert column(made, "fault") == ["failed: ValueError: lr: 5.0, too much"]
+    assert made.locator("#faults").inner_text() == "failed01: failed: ValueError: lr: 5.0, too much"
     made.locator(".tabulator-row a").click()
     made.locator("pre.error").wait_for()
 
@@ -225,6 +228,6 @@ def test_five_thousand_runs_open_at_once(tab, tmp_path):
     report.page(tmp_path / "out", tmp_path / "report.html")
     show(tab, tmp_path / "report.html")
     ready = int(tab.get_attribute("body", "data-ready"))
-    assert tab.locator("#count").inner_text() == "5000 of 5000" and ready < 10_000, f"{ready} ms" # 1,100 on a quiet machine
+    assert tab.locator("#count").inner_text() == "5000 of 5000" and ready < 60_000, f"{ready} ms" # about 1,200 where little else runs
     asks(tab, "04321", 1)
     assert column(tab, "id") == ["04321"] and tab.errors == []

@@ -168,7 +168,7 @@ def test_training_that_fails_keeps_the_last_good_files(whole, tmp_path):
 
 def planted():
     "Module, name, what stands there instead: a fault that the module's self-test must find"
-    from attnattack.flux import config, fill, flow, latents, lora, pipeline, run, semantic_attention, trainer, triptychs
+    from attnattack.flux import config, files, fill, flow, latents, lora, pipeline, run, semantic_attention, semantic_module, trainer, triptychs
     pack, draw, add_lora = fill.pack, run.draw_batch, lora.add_lora
 
     def trains_all(transformer, **kw):
@@ -180,7 +180,9 @@ def planted():
         "rules between settings are forgotten": (config.SemanticConfig, "check_together", lambda self: None, config),
         "night is day": (triptychs, "dusk", lambda rgb, *rest: rgb, triptychs),
         "tokens are in another order": (fill, "pack", lambda z: pack(z).flip(1), fill),
-        "the map does not enter": (semantic_attention, "add_semantics", lambda m, call, *rest: call, semantic_attention),
+        "the map does not enter": (semantic_module, "add_semantics", lambda m, call, *rest: call, semantic_module),
+        "attention looks everywhere alike": (semantic_attention, "attention_map", lambda layer, x, s, rows: torch.full((1, 8, 8, 4), .25), semantic_attention),
+        "a panel of any size is taken": (files, "open_image", lambda path: Image.new("RGB", (32, 32)), files),
         "the frozen model learns": (lora, "add_lora", trains_all, lora),
         "the map does not pull": (flow, "guided_velocity", lambda net, *a: net(*a[:-1]), flow),
         "nothing is masked": (latents, "right_mask", lambda x: torch.zeros_like(x[:, :1]), latents),

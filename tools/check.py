@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-import constraints, pages, voice
+import constraints, declared, pages, voice
 from attnattack.runs import build_order, read_yaml
 from pages import is_room, name_of, notebooks
 
@@ -41,9 +41,13 @@ def module_of(path):
     found = (re.search(r"^#\|\s*default_exp\s+(\S+)", c.source, re.M) for c in cells(path))
     return next((m[1] for m in found if m), None)
 
+@functools.lru_cache(maxsize=None)
+def _trees(path, mtime):
+    return [ast.parse(TransformerManager().transform_cell(c.source), path.name) for c in cells(path)]   # magics become calls
+
 def code(path):
     "The notebook's cells as syntax trees"
-    for c in cells(path): yield ast.parse(TransformerManager().transform_cell(c.source), path.name)   # magics become calls
+    return _trees(path, path.stat().st_mtime_ns)
 
 def imports(path):
     "Dotted names of all that a notebook imports; `from a import b` is a.b, which may be a module or a name in one"
@@ -127,14 +131,6 @@ def readme(root):
     extra = [f"{pages.PICTURES}/{p.name}" for p in (root / pages.PICTURES).glob("*") if f"{pages.PICTURES}/{p.name}" not in new]
     return [f"{n}: not what nbs/index.ipynb makes, run `make readme`" for n in stale + extra]
 
-def docs(root):
-    "Every notebook becomes a page, and the links between pages lead to pages"
-    with tempfile.TemporaryDirectory() as tmp:
-        pages.docs(root, Path(tmp))
-        html = {p: p.read_text() for p in Path(tmp).rglob("*.html")}
-        return [f"{p.name}: links to {to}, which is no page" for p, text in html.items()
-                for to in re.findall(r'href="([^":#]+\.html)', text) if not (p.parent / to).is_file()]
-
 def dependencies(root):
     "The environment holds the pinned versions, all direct dependencies are pinned, no torchvision, no OpenCV"
     pinned, installed = constraints.pins(root), {constraints.canonicalize_name(d.name): d.version for d in metadata.distributions()}
@@ -143,6 +139,13 @@ def dependencies(root):
     faults += [f"{n}: not wanted, but pinned or installed" for n in sorted(UNWANTED & {*pinned, *installed})]
     return faults + [f"{n}: {installed[n]} is installed, {v} is pinned" for n, v in sorted(pinned.items())
                      if n in installed and installed[n].split("+")[0] != v]
+
+def imports_declared(root):
+    "Every import is declared in the core or the extra that needs it, every declared package is used"
+    files = [p for d in ("tests", "tools", "docs") for p in sorted((root / d).glob("*.py"))]
+    others = [(p.name, ast.parse(p.read_text("utf-8"))) for p in files]
+    others += [(p.name, tree) for p in notebooks(root) for tree in code(p)]
+    return declared.faults(root, others)
 
 def constraints_resolve(root):
     "Within constraints.txt there is a version of everything, for each Python that pyproject.toml promises"
@@ -216,17 +219,37 @@ def selftest(root):
     "Every module's minimal test, in build order"
     return run(BIN / "attnattack", "selftest", cwd=root)[0]
 
-def tests(root):
-    "pytest; what it skips, and why, is printed"
-    faults, out = run(sys.executable, "-m", "pytest", "-q", "-rs", "tests", cwd=root)
+APART = dict(docs=["tests/test_docs.py"], package=["tests/test_package.py", "tests/test_home.py"])   # checks of their own
+
+def pytest(root, *args):
+    "Tests; what they skip, and why, is printed"
+    faults, out = run(sys.executable, "-m", "pytest", "-q", "-rs", *args, cwd=root)
     print(*(f"    {line}\n" for line in out.splitlines() if line.startswith("SKIPPED")), sep="", end="", flush=True)
     return faults
+
+def tests(root):
+    "All tests that are no check of their own"
+    return pytest(root, "tests", *(f"--ignore={file}" for files in APART.values() for file in files))
+
+def docs(root):
+    "The documentation is built, whole, and opened in a browser"
+    return pytest(root, *APART["docs"])
+
+def package(root):
+    "Wheel and sdist are built, installed and used; the files for the repository's home are right"
+    return pytest(root, *APART["package"])
+
+def types(root):
+    "mypy over the package, as pyproject.toml says"
+    with tempfile.TemporaryDirectory() as tmp:
+        return run(sys.executable, "-m", "mypy", "--cache-dir", tmp, cwd=root)[0]
 
 # ---- the runner ----
 
 def steps(root):
     "All checks by name, the quick ones first"
-    checks = [import_order, stale_modules, house_voice, sizes_and_outputs, links, params, dependencies, constraints_resolve, readme, docs, export_clean, tests, selftest]
+    checks = [import_order, stale_modules, house_voice, sizes_and_outputs, links, params, dependencies, imports_declared,
+              constraints_resolve, readme, types, export_clean, tests, docs, package, selftest]
     found = {f.__name__.replace("_", "-"): f for f in checks}
     found |= {f"notebook:{name_of(root, p)}": functools.partial(notebook, p) for p in notebooks(root) if p not in experiments(root)}
     return found | {f"experiment:{p.stem}": functools.partial(experiment, p) for p in experiments(root)}

@@ -19,6 +19,12 @@ HEADER = """\
 # To move on: `.venv/bin/pip install -U NAME`, `make constraints`, `make test`.
 """
 
+HASHES = """\
+# constraints.txt again, with the hashes of every file of every package:
+#     pip install --require-hashes -r hashes.txt && pip install --no-deps .
+# Made with constraints.txt by `make constraints`.
+"""
+
 def project(root): return tomllib.loads((root / "pyproject.toml").read_text())["project"]
 
 def pythons(root):
@@ -29,7 +35,8 @@ def pythons(root):
 def direct(root):
     "What pyproject.toml asks for, extras included"
     extras = project(root).get("optional-dependencies", {}).values()
-    return [Requirement(r) for rs in [project(root)["dependencies"], *extras] for r in rs]
+    found = [Requirement(r) for rs in [project(root)["dependencies"], *extras] for r in rs]
+    return [r for r in found if r.name != project(root).get("name")]   # an extra may name others
 
 def applies(req, python=None):
     "Does this requirement hold on this machine, with this Python (None: the running one)?"
@@ -87,13 +94,21 @@ def renewed(root):
         uv(root, "--universal", "--python-version", pythons(root)[0], "--output-file", file)
         return HEADER + file.read_text()
 
+def hashed(root):
+    "hashes.txt: what constraints.txt pins, with the hashes that the index gives"
+    with tempfile.TemporaryDirectory() as tmp:
+        uv(root, "--universal", "--python-version", pythons(root)[0], "--constraint", root / "constraints.txt",
+           "--generate-hashes", "--output-file", file := Path(tmp) / "hashes.txt")
+        return HASHES + file.read_text()
+
 def main(argv=None, root=ROOT):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing, resolve for each Python")
     if not parser.parse_args(argv).check:
         text = renewed(root)
         (root / "constraints.txt").write_text(text)
-        print(f"constraints.txt: {len(lines(root))} lines")
+        (root / "hashes.txt").write_text(hashed(root))
+        print(f"constraints.txt: {len(lines(root))} lines; hashes.txt")
     for python in pythons(root):
         resolve(root, python)
         print(f"Python {python}: resolves, {len(pins(root, python))} pins", flush=True)

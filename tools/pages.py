@@ -1,11 +1,10 @@
-"""What readers get from the notebooks: `python tools/pages.py readme` makes README.md from nbs/index.ipynb, `docs` the pages in _docs/."""
-import argparse, logging, posixpath, re, shutil
+"""The notebooks as a reader sees them; `python tools/pages.py` makes README.md from nbs/index.ipynb."""
+import logging, posixpath, re, shutil
 from pathlib import Path
 
 import nbformat
 from attnattack.runs import build_order
-from nbconvert import HTMLExporter, MarkdownExporter
-from nbformat.v4 import new_markdown_cell
+from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = "README_files"   # beside README.md
@@ -34,17 +33,21 @@ def notebooks(root):
     found = [p for p in (root / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
     return sorted(found, key=lambda p: _reading_order(root, p))
 
-def visible(path):
-    "A notebook as a reader sees it: no `#| hide` cells, no `#|` lines"
-    nb = nbformat.read(path, 4)
+def visible(nb):
+    "A notebook without its `#| hide` cells and `#|` lines"
     nb.cells = [c for c in nb.cells if not re.search(r"^#\|\s*hide\s*$", c.source, re.M)]
-    for c in nb.cells: c.source = re.sub(r"^#\|.*\n?", "", c.source, flags=re.M)
+    for c in nb.cells:
+        if re.search(r"^#\|\s*echo: false\s*$", c.source, re.M): c.metadata["transient"] = {"remove_source": True}
+        c.source = re.sub(r"^#\|.*\n?", "", c.source, flags=re.M)
     return nb
 
 def relink(nb, where):
-    "The targets of the relative links in markdown cells, each put through `where`"
+    "The targets of the relative links in markdown, cells and outputs, each put through `where`"
+    def moved(text): return LINK.sub(lambda m: where(m[0]), text)
     for c in nb.cells:
-        if c.cell_type == "markdown": c.source = LINK.sub(lambda m: where(m[0]), c.source)
+        if c.cell_type == "markdown": c.source = moved(c.source)
+        for data in (o.data for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})):
+            data["text/markdown"] = moved(data["text/markdown"])
     return nb
 
 def title(path):
@@ -53,10 +56,17 @@ def title(path):
     found = re.match(r"#\s+(.+)(?:\s+>\s*(.+))?", first)
     return (found[1].strip(), (found[2] or "").strip()) if found else (path.stem, "")
 
+def descriptions(nb):
+    "A picture's file → what it shows, where its cell says so"
+    outputs = [(i, k, o) for i, c in enumerate(nb.cells) for k, o in enumerate(c.get("outputs", []))]
+    return {f"{PICTURES}/README_{i}_{k}.png": o.metadata["alt"] for i, k, o in outputs if "alt" in o.get("metadata", {})}
+
 def readme(root):
     "README.md and its pictures: path to content"
-    nb = relink(visible(root / "nbs/index.ipynb"), lambda to: posixpath.normpath("nbs/" + to))
-    body, res = MarkdownExporter(exclude_input=True).from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "README"})
+    nb = relink(visible(nbformat.read(root / "nbs/index.ipynb", 4)), lambda to: posixpath.normpath("nbs/" + to))
+    nb.metadata["language_info"] = {"name": "python"}   # which nbdev_clean takes out
+    body, res = MarkdownExporter().from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "README"})
+    body = re.sub(r"!\[png\]\((.+?)\)", lambda m: f"![{descriptions(nb).get(m[1], 'png')}]({m[1]})", body)
     body = re.sub(r"\n{3,}", "\n\n", body).strip() + "\n"
     return {"README.md": body.encode(), **res.get("outputs", {})}
 
@@ -66,37 +76,6 @@ def write_readme(root):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(data)
 
-def navigation(paths, i):
-    "The line above a page: home, the one before, the one after"
-    here = paths[i].parent
-    def to(p, text): return f"[{text}]({posixpath.relpath(p.with_suffix('.html'), here)})"
-    links = [to(paths[0], "attnattack")]
-    if i > 1: links.append(to(paths[i - 1], "← " + paths[i - 1].stem))
-    if i and i + 1 < len(paths): links.append(to(paths[i + 1], paths[i + 1].stem + " →"))
-    return new_markdown_cell(" · ".join(links))
-
-def contents(root, paths):
-    "The list of all pages, at the foot of the first"
-    lines = [f"- [{p.stem}]({p.relative_to(root / 'nbs').with_suffix('.html')}) {title(p)[1]}" for p in paths[1:]]
-    return new_markdown_cell("## All pages\n" + "\n".join(lines))
-
-def docs(root, out):
-    "Every notebook as a page of its own under `out`"
-    shutil.rmtree(out, ignore_errors=True)
-    paths, exporter = notebooks(root), HTMLExporter(embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True)
-    for i, path in enumerate(paths):
-        nb = relink(visible(path), lambda to: to.replace(".ipynb", ".html"))
-        nb.cells.insert(0, navigation(paths, i))
-        if not i: nb.cells.append(contents(root, paths))
-        page = out / path.relative_to(root / "nbs").with_suffix(".html")
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(exporter.from_notebook_node(nb, {"metadata": {"name": title(path)[0], "path": str(path.parent)}})[0])
-    return len(paths)
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["readme", "docs"])
-    if parser.parse_args().what == "readme":
-        write_readme(ROOT)
-        print("README.md")
-    else: print(f"_docs/index.html: {docs(ROOT, ROOT / '_docs')} pages")
+    write_readme(ROOT)
+    print("README.md")

@@ -7,6 +7,7 @@ __all__ = ['MIN_KERNEL', 'MAX_CELLS', 'matrix_convolution', 'suits', 'small_map_
 
 # %% ../../nbs/base/05_cpu.ipynb #ef683f58
 from contextlib import contextmanager
+import threading
 import torch
 import torch.nn.functional as F
 
@@ -45,6 +46,7 @@ def suits(
         and not isinstance(module.padding, str)
     )
 
+# %% ../../nbs/base/05_cpu.ipynb #6bed91fe
 def _is_small(module, x, max_cells):
     "May this call be a matrix product?"
     plain = x.device.type == "cpu" and x.dtype == module.weight.dtype == torch.float32
@@ -52,14 +54,15 @@ def _is_small(module, x, max_cells):
     return plain and cells <= max_cells and not torch.is_autocast_enabled("cpu")
 
 def _replaced(module, max_cells):
-    "What takes the place of a convolution's arithmetic"
-    original = module._conv_forward
+    "What takes the place of a convolution's arithmetic, for the thread that asked for it"
+    original, owner = module._conv_forward, threading.get_ident()
     def convolve(x, weight, bias):
-        if _is_small(module, x, max_cells):
+        if threading.get_ident() == owner and _is_small(module, x, max_cells):
             return matrix_convolution(x, weight, bias, module.stride, module.padding)
         return original(x, weight, bias)
     return convolve
 
+# %% ../../nbs/base/05_cpu.ipynb #df3feb55
 @contextmanager
 def small_map_convolutions(
     net: torch.nn.Module,

@@ -25,6 +25,7 @@ def check_file(path):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
         raise OSError(f"{path}: is {kind}, must be a file")
 
+# %% ../../nbs/base/00_files.ipynb #e6838152
 def read_text(
     path,  # text file, UTF-8, with or without a byte order mark
 ) -> str:  # its lines end with a newline character, whatever the file has
@@ -82,6 +83,7 @@ def is_running(
         pass
     return True
 
+# %% ../../nbs/base/00_files.ipynb #00435af9
 def sweep_folders(
     parent,      # folder in which temporary folders are made
     prefix: str, # their names: prefix, number of the process, -, letters

@@ -66,6 +66,7 @@ def _send_result(pipe, work, threads, arguments):
     except Exception as error:
         pipe.send((None, f"{type(error).__name__}: {error}"))
 
+# %% ../../nbs/base/04_measure.ipynb #cfee4421
 def in_own_process(
     work,                # a function of a module (it must be found by its name)
     threads: int = 1,    # of PyTorch, in the new process

@@ -6,7 +6,6 @@
 __all__ = ['MAX_PIXELS', 'FORMATS', 'on_black', 'open_image', 'cover', 'picture_grid']
 
 # %% ../../nbs/base/09_pictures.ipynb #ebc03d38
-from numbers import Integral
 from pathlib import Path
 import math
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -62,7 +61,7 @@ def cover(
     resample=Image.Resampling.LANCZOS,
 ) -> Image.Image:
     "Scale a picture, aspect kept, until it covers `size`, then cut out the middle"
-    height, width = (size, size) if isinstance(size, Integral) else size
+    height, width = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size, size)
     for side in (height, width):
         check_number("size", side, at_least=1, at_most=2**15, whole=True)
     k = max(height / picture.height, width / picture.width)

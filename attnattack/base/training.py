@@ -34,6 +34,7 @@ def changed_setting(
     mine = json.loads(json.dumps(mine))
     return next((k for k in mine if k not in may_change and mine[k] != theirs.get(k)), None)
 
+# %% ../../nbs/base/03_training.ipynb #b6b6f70b
 def read_checkpoint(
     path,                    # file that `write_checkpoint` wrote
     config: dict,            # the configuration of now

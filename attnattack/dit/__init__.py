@@ -14,14 +14,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "families": [
             "SMALL", "small_flux1", "small_flux_fill", "small_sd3", "small_sd35", "small_flux2",
-            "small_qwen", "small_pixart", "small_sana", "joint_inputs",
+            "small_qwen", "small_pixart", "small_sana", "small_pipeline", "joint_inputs",
         ],
         "flow": [
             "SOLVERS", "flow_walk", "flow_times", "flow_invert", "Flow", "flow_of", "fill_tokens",
             "fill_decode", "fill_flow", "FlowConfig", "FlowRecord", "attended_flow_step", "flow_attack",
         ],
         "layout": [
-            "Box", "layout_energy", "FlowGuidance", "GuidedStep", "energy_of", "guided_walk",
+            "PLACES_WITH_TEXT", "JointGuidance", "GuidedStep", "cells_inside", "guided_walk",
+            "joint_layout_loss", "moved", "text_columns", "walk_losses",
         ],
         "losses": [
             "Unformed", "unformed", "map_distance", "blockwise_self_loss",
@@ -30,8 +31,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "VISIBLE", "JointCapture", "joint_capture", "watched_modules", "find_joint", "check_visible",
             "Watch", "assert_unwatched", "watched", "select_blocks",
         ],
+        "pipeline": [
+            "JOINT_PIPELINES", "LayoutGuidanceFluxPipeline", "LayoutGuidanceFluxFillPipeline",
+            "LayoutGuidanceSD3Pipeline", "joint_keywords", "joint_layout_pipeline", "joint_layouts",
+            "saved_class",
+        ],
         "records": [
             "INDEX", "record", "MapSet",
+        ],
+        "steering": [
+            "GuidedWatch", "JointSteering", "guided_watch", "steered_flow", "text_bias", "token_grid",
         ],
         "trace": [
             "PUBLISHED", "Published", "published", "JointInfo", "trace_joint", "joint_table",

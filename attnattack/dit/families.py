@@ -4,14 +4,19 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'small_flux1', 'small_flux_fill', 'small_sd3', 'small_sd35', 'small_flux2', 'small_qwen', 'small_pixart',
-           'small_sana', 'joint_inputs']
+           'small_sana', 'joint_inputs', 'small_pipeline']
 
 # %% ../../nbs/dit/01_families.ipynb #8e404926
 import torch
 from diffusers import Flux2Transformer2DModel, FluxTransformer2DModel, PixArtTransformer2DModel
 from diffusers import QwenImageTransformer2DModel, SanaTransformer2DModel, SD3Transformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import FluxFillPipeline, FluxPipeline, StableDiffusion3Pipeline
+from transformers import CLIPTextModelWithProjection
+from ..base.loading import freeze
+from ..base.networks import small_t5, small_text_encoder, small_vae, t5_tokenizer, word_tokenizer
 from .blocks import family_of
-from ..utils import generator
+from ..utils import generator, one_of
 
 # %% ../../nbs/dit/01_families.ipynb #3ba978da
 def _frozen(cls, seed, config):
@@ -131,6 +136,41 @@ def joint_inputs(
     text = draw(batch, tokens, config.get("joint_attention_dim") or config.caption_channels)
     return _INPUTS[name](config, draw, batch, size, tokens) | dict(encoder_hidden_states=text,
                                                                    return_dict=False)
+
+# %% ../../nbs/dit/01_families.ipynb #e5b9c724
+def _flux_parts(vae, clip, t5):
+    "All but the transformer"
+    schedule = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    return schedule, vae, small_text_encoder(clip), clip, small_t5(t5), t5
+
+def _sd3_pipeline(vae, clip, t5):
+    encoders = [small_text_encoder(clip, cls=CLIPTextModelWithProjection) for _ in range(2)]
+    net = small_sd3(in_channels=16, out_channels=16, joint_attention_dim=64, pooled_projection_dim=64)
+    schedule = FlowMatchEulerDiscreteScheduler(shift=3.)
+    return StableDiffusion3Pipeline(
+        net, schedule, vae, encoders[0], clip, encoders[1], clip, small_t5(t5, width=64), t5,
+    )
+
+def small_pipeline(
+    name: str = "flux",  # or flux_fill, sd3
+    seed: int = 0,       # of the random weights
+):
+    "A frozen pipeline with random weights: real classes, 64 px, no files"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        clip, t5 = word_tokenizer(length=16), t5_tokenizer()
+        vae = small_vae(latent=16, mid_block_add_attention=False)
+        vae.register_to_config(scaling_factor=.5, shift_factor=.1)
+        sizes = dict(joint_attention_dim=32, pooled_projection_dim=32, guidance_embeds=True)
+        if name == "sd3":
+            pipe = _sd3_pipeline(vae, clip, t5)
+        elif one_of(name, ("flux", "flux_fill"), "name") == "flux":
+            pipe = FluxPipeline(*_flux_parts(vae, clip, t5), small_flux1(in_channels=64, **sizes))
+        else:
+            net = small_flux1(in_channels=384, out_channels=64, **sizes)
+            pipe = FluxFillPipeline(*_flux_parts(vae, clip, t5), net)
+    pipe.set_progress_bar_config(disable=True)
+    return freeze(pipe)
 
 # %% ../../nbs/dit/01_families.ipynb #165c3113
 def _selftest():

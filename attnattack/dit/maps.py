@@ -121,6 +121,17 @@ def _tokens(x):
     if isinstance(x, (tuple, list)): x = x[0]
     return None if x is None else x.shape[1] if x.ndim == 3 else x.shape[2:].numel()
 
+def _take_off(unwanted):
+    "Take modes off this thread's stack; the others stay, in their order"
+    stack = _get_current_function_mode_stack()
+    if not any(map(unwanted, stack)):
+        return
+    for _ in stack:
+        _pop_mode()
+    for mode in stack:
+        if not unwanted(mode):
+            _push_mode(mode)
+
 class Watch(TorchFunctionMode):
     "Sees each call of attention that a model makes, and keeps the maps that are wanted"
     def __init__(self, net, capture=JointCapture(), form=map_part, see=None):
@@ -135,6 +146,7 @@ class Watch(TorchFunctionMode):
         holder = vars(self.net).setdefault("_hijack", self) # one step, which nothing can split
         if holder is not self: _refuse(holder.store.owner, list(holder.modules))
         check_visible(self.net)
+        _take_off(lambda mode: isinstance(mode, Watch) and not mode.hooks)
         self._hook()
         _push_mode(self)
         return self
@@ -153,17 +165,14 @@ class Watch(TorchFunctionMode):
 
     def put_back(self):
         "Take hooks and mode off; does nothing the second time"
-        for hook in self.hooks: hook.remove()
+        for hook in self.hooks:
+            hook.remove()
         self.hooks.clear()
-        if self.store.owner is not threading.current_thread():
-            # the mode lies out of reach, and sees nothing now
-            vars(self.net).pop("_hijack", None)
-            raise RuntimeError("watch: must be left by the thread that entered it")
-        above = []
-        while self._lies_here():
-            if (top := _pop_mode()) is not self: above.append(top)
-        for mode in reversed(above): _push_mode(mode)
-        if vars(self.net).get("_hijack") is self: del self.net._hijack
+        if vars(self.net).get("_hijack") is self:
+            del self.net._hijack
+        # where another thread does this, as a garbage collector may, the mode stays on the first
+        # thread's stack: without hooks it sees nothing, and that thread's next watch takes it off
+        _take_off(lambda mode: mode is self)
 
     def _lies_here(self): return any(mode is self for mode in _get_current_function_mode_stack())
     def _ours(self):
@@ -233,7 +242,7 @@ def assert_unwatched(net: torch.nn.Module):
     "`AssertionError` with the names if any module is still watched, or a watch of it lies on this thread"
     left = watched_modules(net)
     assert not left, f"{len(left)} modules are still watched: {', '.join(left[-3:])}"
-    assert not any(isinstance(m, Watch) and m.net is net
+    assert not any(isinstance(m, Watch) and m.net is net and m.hooks
                    for m in _get_current_function_mode_stack()), "the mode still lies on this thread"
 
 class watched(hijacked):

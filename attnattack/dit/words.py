@@ -55,13 +55,20 @@ class TextPart:
     start: int    # of its first token, in the joint text
     length: int   # tokens that are read
 
+_STOCK = ("StableDiffusion3", "Flux", "PixArt", "StableDiffusion")
+
+def _stock_name(pipe):
+    "The name of a pipeline's class, or of the stock class that it derives from"
+    names = [cls.__name__ for cls in type(pipe).__mro__]
+    return next((name for name in names if name.startswith(_STOCK)), names[0])
+
 def text_parts(
     pipe,                              # a pipeline of FLUX, Stable Diffusion 3, PixArt or Stable Diffusion
     max_sequence_length: int | None = None,
     # as given to the pipeline; None: its tokenizer's own length, at most the pipeline's default
 ) -> list:                             # of TextPart, in their order
     "The encoders whose tokens the transformer reads"
-    name = type(pipe).__name__
+    name = _stock_name(pipe)
     def part(kind, tokenizer, start, most):
         return TextPart(kind, tokenizer, start, min(most, tokenizer.model_max_length))
     if name.startswith("StableDiffusion3"):

@@ -1,7 +1,9 @@
 """What an attack did, each figure with its n and interval."""
 import lazy_loader
 
-_new, _names, __all__ = lazy_loader.attach(
+from ..base.names import old_names
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "config": ["DEFENCES", "BASELINES", "BUDGETS", "Strength", "defence_value", "EvaluateConfig"],
@@ -30,13 +32,8 @@ _new, _names, __all__ = lazy_loader.attach(
 )
 
 # names of version 0.1, importable for one more release
-_OLD = dict(answers="predict_classes", counted="correctly_classified", outcome="score", cell="format_figure",
-            strip="gallery_row")
-
-
-def __getattr__(name):
-    return _new(_OLD.get(name, name))
-
-
-def __dir__():
-    return _names()
+__getattr__ = old_names(
+    __name__, __getattr__,
+    answers="predict_classes", counted="correctly_classified", outcome="score",
+    cell="format_figure", strip="gallery_row",
+)

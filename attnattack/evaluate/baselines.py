@@ -21,6 +21,7 @@ def root_mean_square(
     "L2 of each picture, as a mean"
     return x.flatten(1).square().mean(1).sqrt()
 
+# %% ../../nbs/evaluate/05_baselines.ipynb #5166b50d
 def budget_of(
     sets: dict,            # none, attack and, for the budget own, reconstruction → [n, 3, H, W]
     budget: str = "clean", # the attack's distance from clean; own: its move from the reconstruction
@@ -46,6 +47,7 @@ def noise_of(
         strength = strength * wanted / reached.clamp_min(1e-8)
     return (x + strength * noise).clamp(0, 1)
 
+# %% ../../nbs/evaluate/05_baselines.ipynb #f7f40ca8
 def noise_like(
     x: torch.Tensor,    # pictures, [n, 3, H, W], [0, 1]
     like: torch.Tensor, # attacked pictures, the same shape
@@ -64,6 +66,7 @@ def torchattacks_or_hint():
         raise ImportError(f"baselines pgd and mifgsm need torchattacks: {hint}") from None
     return torchattacks
 
+# %% ../../nbs/evaluate/05_baselines.ipynb #c9f189fa
 def signed_attack(
     name: str,             # pgd or mifgsm
     classifier: Classifier,
@@ -108,6 +111,7 @@ def baseline(
     wanted = y if targets is None else targets
     return signed_attack(name, classifier, x, wanted, bound, steps, targets is not None, seed)
 
+# %% ../../nbs/evaluate/05_baselines.ipynb #d04a588b
 def rivals(
     config: EvaluateConfig,
 ) -> list: # of (name in the tables, baseline, budget)

@@ -26,6 +26,8 @@ DEFENCES = dict(
     gauss=Strength(1., .1, 10),      # σ in pixels
     purify=Strength(3, 0, 20),       # noise steps of 20
 )
+
+# %% ../../nbs/evaluate/00_config.ipynb #9cbb72c7
 BASELINES = ("noise", "pgd", "mifgsm")
 BUDGETS = ("clean", "own") # the attack's distance from the clean picture; its move from the reconstruction
 
@@ -111,6 +113,7 @@ def _check_sources(config):
         if config.run is not None and folder is not None:
             raise ValueError(f"{name}: {folder}, was given together with a run, which has its own")
 
+# %% ../../nbs/evaluate/00_config.ipynb #8e1057e3
 def _check_names(config, name, known=None):
     "None of the names is empty; each of them exists"
     for value in getattr(config, name):
@@ -119,6 +122,7 @@ def _check_names(config, name, known=None):
         if known and value not in known:
             raise ValueError(f"{name.rstrip('s')}: {value!r} is not one of {', '.join(known)}")
 
+# %% ../../nbs/evaluate/00_config.ipynb #fff03916
 def _check_folders(config):
     "The folders to read are there"
     for name in ("run", "clean", "adversarial", "reconstruction"):

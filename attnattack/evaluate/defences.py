@@ -12,7 +12,7 @@ import kornia.filters, numpy as np, torch
 import torch.nn.functional as F
 from PIL import Image
 from ..classifier import Classifier
-from ..ddim import ddim_moves, walk
+from ..ddim import ddim_steps, walk
 from .config import defence_value
 from .success import transfer
 from ..models import Diffusion, decode, embed, encode
@@ -30,6 +30,7 @@ def jpeg(
         return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).to(picture) / 255
     return torch.stack([through_file(picture) for picture in x])
 
+# %% ../../nbs/evaluate/04_defences.ipynb #0feedd90
 def bits(
     x,
     n, # bits a channel, 1 … 8
@@ -38,6 +39,7 @@ def bits(
     top = 2 ** int(n) - 1
     return (x * top).round() / top
 
+# %% ../../nbs/evaluate/04_defences.ipynb #0ff14c66
 def gauss(
     x,
     sigma, # in pixels
@@ -69,6 +71,7 @@ class _AnySize(Diffusion):
     def multiple(self):
         return self.factor
 
+# %% ../../nbs/evaluate/04_defences.ipynb #e8cb160b
 @torch.no_grad()
 def purify(
     model: Diffusion,
@@ -82,7 +85,7 @@ def purify(
     z = encode(model, from_unit(x).to(model.device))
     empty = embed(model, [""] * len(x), size=tuple(x.shape[2:]))
     if k:
-        down = ddim_moves(model.scheduler, steps, k, "exact")[1]
+        down = ddim_steps(model.scheduler, steps, k, "exact")[1]
         alpha = down[0].a_from.to(z)
         noise = torch.randn(z.shape, generator=g).to(z)
         start = alpha ** .5 * z + (1 - alpha) ** .5 * noise
@@ -112,6 +115,7 @@ class Defence:
             return resize_pad(x, self.value, g)
         return dict(jpeg=jpeg, bits=bits, gauss=gauss)[self.name](x, self.value)
 
+# %% ../../nbs/evaluate/04_defences.ipynb #9ed7bf0c
 def read_defence(
     text: str, # name, or name:value
 ) -> Defence:

@@ -66,6 +66,7 @@ class Inception(nn.Module):
     ) -> torch.Tensor:    # [n, 2048]
         return self.net((x * 255).byte())
 
+# %% ../../nbs/evaluate/03_distances.ipynb #f98b0c6e
 def load_features(
     name: str,   # a classifier's name, or inception:FILE
     device=None,
@@ -94,6 +95,7 @@ class _GivenFeatures(nn.Identity):
         super().__init__()
         self.num_features = count
 
+# %% ../../nbs/evaluate/03_distances.ipynb #cbe346ca
 def set_distances(
     a: torch.Tensor, # features of a set, [n, d]
     b: torch.Tensor, # features of the other, [m, d]
@@ -128,6 +130,7 @@ def _feature_distances(name, clean, moved, seed):
     found = {f"features ({name})": mean_of(feature_distance(moved, clean), seed)}
     return found | {f"{metric} ({name})": dict(value=v, n=len(moved)) for metric, v in whole.items()}
 
+# %% ../../nbs/evaluate/03_distances.ipynb #fbfc337e
 def differences(
     sets: dict,         # set → pictures
     extractors: list,   # from `load_features`

@@ -28,7 +28,7 @@ def completed(
 ) -> EvaluateConfig: # every None that the run can fill is filled
     "The configuration with what the run knows"
     known = run_config(config.run) if config.run else {}
-    attacked = tuple(filter(None, known.get("model_name", "").split("+")))
+    attacked = tuple(filter(None, known.get("classifier", "").split("+")))
     classifiers = config.classifiers or attacked
     if not classifiers:
         raise ValueError("classifiers: none given, must be at least the one that was attacked")
@@ -40,7 +40,7 @@ def completed(
         config,
         classifiers=classifiers,
         steps=config.steps or known.get("iterations") or 30,
-        model=config.model or known.get("pretrained_diffusion_path") or "tiny-sd",
+        model=config.model or known.get("model") or "tiny-sd",
         label_offset=known.get("label_offset", 1) if offset is None else offset,
         out=out,
     )
@@ -59,6 +59,7 @@ def load_all(
                              f"must have {len(first.classes)} as {first.name}")
     return found
 
+# %% ../../nbs/evaluate/07_evaluation.ipynb #2c1ec17f
 @dataclass(frozen=True)
 class EvaluationInputs:
     "What the figures are computed from"
@@ -76,6 +77,7 @@ class EvaluationInputs:
         asked = sets * len(self.classifiers) + len(self.config.defences)
         return made + asked + (sets - 1) * len(self.extractors)
 
+# %% ../../nbs/evaluate/07_evaluation.ipynb #834d862a
 def load_inputs(
     config: EvaluateConfig,
 ) -> EvaluationInputs:
@@ -104,6 +106,7 @@ def _with_rivals(inputs, y, targets, tick):
     before = {name: x for name, x in sets.items() if name != "attack"}
     return before | made | {"attack": sets["attack"]}
 
+# %% ../../nbs/evaluate/07_evaluation.ipynb #684f70ab
 def _behind_defences(inputs, sets, y, targets, tick):
     "Defence → set → score, for the classifier that was attacked"
     config, white, found = inputs.config, inputs.classifiers[0], {}
@@ -113,12 +116,14 @@ def _behind_defences(inputs, sets, y, targets, tick):
         tick(str(defence))
     return found
 
+# %% ../../nbs/evaluate/07_evaluation.ipynb #a1aa61fd
 def _image_records(pairs, y, said):
     "A record for each picture: its class, and who said what"
     def answers(i):
         return {name: {who: int(classes[i]) for who, classes in v.items()} for name, v in said.items()}
     return [dict(name=name, label=int(y[i]), answers=answers(i)) for i, name in enumerate(pairs.names)]
 
+# %% ../../nbs/evaluate/07_evaluation.ipynb #51ee9e5a
 def measure(
     inputs: EvaluationInputs,
     tick=nothing,       # is called after each part, with what was done
@@ -151,6 +156,7 @@ def _finite(value):
         return {name: _finite(v) for name, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
+# %% ../../nbs/evaluate/07_evaluation.ipynb #bea15fb2
 def evaluate(
     config: EvaluateConfig,
     show: bool = True, # a progress bar

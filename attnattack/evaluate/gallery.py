@@ -68,10 +68,12 @@ def _img(picture):
     picture.save(file, "PNG")
     return f'<img alt="" src="data:image/png;base64,{b64encode(file.getvalue()).decode()}">'
 
+# %% ../../nbs/evaluate/06_gallery.ipynb #f8709185
 def _figure(title, picture):
     "A picture with its title"
     return f"<figure>{_img(picture)}<figcaption>{html.escape(title)}</figcaption></figure>"
 
+# %% ../../nbs/evaluate/06_gallery.ipynb #8a971ced
 def _section(pairs, sets, record, i, white, classes):
     "A picture's part of the page: its class, who said what, and its row"
     shown = ("none", "reconstruction", "attack")
@@ -83,6 +85,7 @@ def _section(pairs, sets, record, i, white, classes):
     heading = f"{html.escape(record['name'])}: {html.escape(classes[record['label']])}"
     return f"<section><h2>{heading}</h2><p>{text}</p>{figures}</section>"
 
+# %% ../../nbs/evaluate/06_gallery.ipynb #68ab6b6a
 def write_gallery(
     path,
     pairs: Pairs,

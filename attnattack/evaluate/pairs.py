@@ -11,10 +11,12 @@ from pathlib import Path
 import json
 import torch
 from PIL import Image
+from ..base.config import under_new_names
 from ..base.files import read_text
 from ..base.names import class_index
 from ..data import check_labels, find_images, natural, read_labels
 from .config import EvaluateConfig
+from ..latent.config import DIFFATTACK_NAMES
 from ..utils import from_pil, load_image, open_image, to_unit
 
 # %% ../../nbs/evaluate/01_pairs.ipynb #95fa0016
@@ -54,6 +56,7 @@ def _check_same_names(folders):
             raise ValueError(
                 f"{folder}: {odd[0]} is in {where} only ({len(odd)} such), must match {first} by name")
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #0446478e
 def _check_same_size(folders):
     "All pictures are as large as the first"
     first = next(iter(folders.values()))
@@ -65,6 +68,7 @@ def _check_same_size(folders):
                 raise ValueError(f"{folder}/{name}: {h} x {w}, must be {height} x {width} as the first; "
                                  "--size N cuts all to N x N")
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #d5966e9b
 def _stacked(pictures, names):
     "Pictures in the order of their names, [n, 3, H, W]"
     return torch.stack([pictures[name] for name in names])
@@ -78,6 +82,7 @@ def _labels_from(path, offset, names):
     check_labels(found, len(names), None, path, offset)
     return found
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #07bc89c7
 def folder_pairs(
     clean, adversarial,    # folders
     reconstruction=None,   # a folder; None: success is counted over all that are classified right when clean
@@ -117,6 +122,7 @@ def _finished_records(run):
             raise ValueError(f"{file}: {name}: label {record.get('label')!r}, must be a class index")
     return found
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #b87a66a4
 def run_pairs(
     run,       # folder
     size=None, # side to cut to; None: as they are
@@ -144,9 +150,10 @@ def run_config(
     if not file.is_file():
         return {}
     try:
-        return {**json.loads(read_text(file))}
+        made = {**json.loads(read_text(file))}
     except (ValueError, TypeError):
         raise ValueError(f"{file}: not a configuration of `attnattack latent`") from None
+    return under_new_names(made, DIFFATTACK_NAMES, file)
 
 # %% ../../nbs/evaluate/01_pairs.ipynb #3cc19887
 def is_diffattack(
@@ -161,11 +168,13 @@ def _files_ending(folder, ending):
     files = sorted(folder.glob(f"*{ending}.*"), key=lambda path: natural(path.name))
     return {path.name.split(ending)[0]: path for path in files}
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #3ea7aef4
 def _squashed(path, size):
     "A picture of any shape in (height, width), aspect not kept"
     picture = open_image(path).convert("RGB").resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return to_unit(from_pil(picture))[0]
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #0a3e6317
 def diffattack_pairs(
     folder,                # NNNN_originImage.png at full size, NNNN_adv_image.png
     label_path=None,       # one class number a line, in the order of the pictures
@@ -199,6 +208,7 @@ def _pairs_of(config):
     found = _labels_from(config.label_path, offset, pairs.names)
     return pairs if found is None else replace(pairs, labels=found)
 
+# %% ../../nbs/evaluate/01_pairs.ipynb #adea282a
 def load_pairs(
     config: EvaluateConfig,
     classes,  # names, in their order

@@ -29,6 +29,7 @@ def correctly_classified(
     before = [predictions[name] == y for name in ("none", "reconstruction") if name in predictions]
     return torch.stack(before).all(0)
 
+# %% ../../nbs/evaluate/02_success.ipynb #0e9d0252
 def share(
     hits: torch.Tensor,  # bool, [n]
     among: torch.Tensor, # bool, [n]: the pictures that count
@@ -54,6 +55,7 @@ def score(
 def nothing(what: str):
     "The progress of somebody who does not watch"
 
+# %% ../../nbs/evaluate/02_success.ipynb #8eb14c5f
 def transfer(
     classifiers: list,
     sets: dict,          # set → pictures, [n, 3, H, W], [0, 1]

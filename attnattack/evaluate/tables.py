@@ -23,6 +23,7 @@ def cost_columns(
         return lambda row: format_figure(rows[row[0]][metric]) if row[0] in rows else "–"
     return {f"{name}, dB" if name == "PSNR" else name: column(name) for name in metrics}
 
+# %% ../../nbs/evaluate/08_tables.ipynb #737dd15b
 def success_table(
     found: dict,           # from `evaluate`
     what: str = "success", # or accuracy, targeted

@@ -1,6 +1,8 @@
 """FLUX-Fill learns to paint one panel beside another, and to look at a map."""
 import lazy_loader
 
+from ..base.names import old_names
+
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
@@ -9,19 +11,24 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "check_entrance", "check_template", "check_names", "SemanticConfig", "semantic_config",
         ],
         "triptychs": [
-            "PANELS", "PANEL_SUFFIXES", "Triptych", "right_mask", "right_half", "dusk",
+            "PANELS", "Triptych", "right_mask", "right_half", "dusk",
             "OffRoadNight", "split_panels", "Triptychs", "triptychs_of",
         ],
         "fill": [
-            "LORA", "LORA_FOLDER", "FILLS", "t5_tokenizer", "small_t5", "small_flux",
+            "LORA_FOLDER", "FILLS", "t5_tokenizer", "small_t5", "small_flux",
             "flux_scheduler", "dummy_flux_fill", "finite_tensors", "load_lora_beside", "load_fill",
             "factor_of", "token_width", "check_fit", "pack", "unpack", "image_ids", "pack_mask",
             "encode_tokens", "decode_tokens", "encode_fill",
         ],
         "semantic_attention": [
-            "Net", "position_waves", "places", "SemanticCrossAttention", "attention_map", "look",
+            "position_waves", "places", "SemanticCrossAttention", "attention_map", "look",
             "SemanticFusion", "SemanticChannels", "SemanticBlock", "BlockProcessor",
-            "SemanticLayers", "module_for", "add_semantics", "install", "FluxWithSemantics",
+        ],
+        "semantic_module": [
+            "SemanticLayers", "module_for", "add_semantics", "install", "FluxWithSemantics", "load_module",
+        ],
+        "files": [
+            "LORA", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "module_settings", "PANEL_SUFFIXES", "read_panel",
         ],
         "lora": [
             "LORA_TARGETS", "lora_names", "add_lora", "save_lora", "check_lora", "without_lora",
@@ -38,17 +45,22 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "batch_of", "check_finite", "recomputing", "update", "averaged",
         ],
         "trainer": [
-            "TIMES", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "TRAINING_MAY_CHANGE", "FREE",
+            "TIMES", "TRAINING_MAY_CHANGE",
             "validate", "validation_picture", "save_trained", "save_state", "load_state", "Step",
             "train_semantic", "follow_training", "train_to_end", "train_all",
         ],
         "pipeline": [
             "EMBEDDINGS", "OWN", "TAKEN", "as_pictures", "cut_right", "repeated", "with_semantics",
-            "one_at_a_time", "module_settings", "load_module", "SemanticFluxFillPipeline",
+            "one_at_a_time", "SemanticFluxFillPipeline",
         ],
         "map_use": [
             "way_settings", "scene_losses", "empty_map", "swapped_maps", "paired_change", "headroom_share",
             "HiddenObjects", "write_triptychs", "read_objects", "object_hits", "MAP_LABELS", "with_errors", "encode_maps",
         ],
     },
+)
+
+# names of version 0.1, importable for one more release
+__getattr__ = old_names(
+    __name__, __getattr__, Net="FluxWithSemantics", FREE="TRAINING_MAY_CHANGE",
 )

@@ -20,6 +20,7 @@ ENTRANCES = ("noise", "condition", "channels", "tokens", "blocks")
 VARIANTS = ("startup_log", "described")
 MAX_SEED = 2 ** 23 - 1 # so that seed and step together fit a generator's 64 bits
 
+# %% ../../nbs/flux/00_config.ipynb #d30ef4b2
 def check_entrance(
     mode: str,     # one of SEMANTIC_MODES
     entrance: str, # one of ENTRANCES
@@ -45,6 +46,7 @@ def check_template(
         if name is not None and (name != "caption" or form or conversion):
             raise ValueError(f"prompt: {prompt!r}, must hold no field but {{caption}}, without a format")
 
+# %% ../../nbs/flux/00_config.ipynb #268b7e33
 def check_names(
     config, # has model, data, device, cache, out
 ):

@@ -28,6 +28,7 @@ def shape_line(
     "A tensor's name and shape, as a line of the log"
     log.debug("%s: %s", name, list(x.shape))
 
+# %% ../../nbs/flux/06_latents.ipynb #dd31ccc0
 def _checked(data, i, first):
     "Triptych `i`, if its panels are as large as the first one's"
     triptych = data[i]
@@ -40,6 +41,7 @@ def _checked(data, i, first):
                              f"must be {height} x {width} as the first panel")
     return triptych
 
+# %% ../../nbs/flux/06_latents.ipynb #348e27ec
 def _encode(vae, triptychs, tell):
     "Tokens of some triptychs; `tell`: their shapes go to the log"
     visible, target, semantic = (torch.stack([getattr(t, kind) for t in triptychs]) for kind in PANELS)
@@ -66,6 +68,7 @@ def encode_prompts(
     text, pooled = (torch.cat(parts).cpu() for parts in zip(*pairs))
     return dict(text=text, pooled=pooled, which=torch.tensor([unique.index(prompt) for prompt in prompts]))
 
+# %% ../../nbs/flux/06_latents.ipynb #75037d07
 @torch.no_grad()
 def encode_triptychs(
     data,                      # Dataset of Triptych
@@ -78,7 +81,7 @@ def encode_triptychs(
     parts = dict(x0=[], seen=[], semantic=[])
     prompts = []
     first = data[0]
-    for start in tqdm(range(0, len(data), batch), "encoding", disable=not show, mininterval=2):
+    for start in tqdm(range(0, len(data), batch), "encoding", disable=None if show else True, mininterval=2):
         triptychs = [_checked(data, i, first) for i in range(start, min(start + batch, len(data)))]
         prompts += [fill_prompt(prompt, caption=t.prompt) for t in triptychs]
         tokens = _encode(pipe.vae, triptychs, tell=start < 2 * batch)
@@ -146,6 +149,7 @@ def remove_old_leftovers(
             if is_old and TEMPORARY.match(path.name) and path.is_file():
                 path.unlink(missing_ok=True)
 
+# %% ../../nbs/flux/06_latents.ipynb #3b125619
 def _digest(config):
     "A digest of what the encoded triptychs depend on"
     names = ("model", "dtype", "data", "n", "n_val", "data_seed", "panel", "light", "prompt")

@@ -23,6 +23,7 @@ def lora_names(transformer) -> list:
     "The names of a transformer's LoRAs"
     return [*getattr(transformer, "peft_config", {})]
 
+# %% ../../nbs/flux/04_lora.ipynb #136de870
 def add_lora(
     transformer,              # FluxTransformer2DModel; gets an adapter, and stays frozen itself
     rank: int = 32,
@@ -78,10 +79,12 @@ def check_lora(
                          "must be as it was loaded, or fused")
     return True
 
+# %% ../../nbs/flux/04_lora.ipynb #fde4fb10
 def _is_changed(layer):
     "Was a layer's correction made louder or softer?"
     return any(layer.scaling[name] != layer.lora_alpha[name] / layer.r[name] for name in layer.scaling)
 
+# %% ../../nbs/flux/04_lora.ipynb #262194ab
 @contextmanager
 def without_lora(transformer):
     "`transformer.state_dict()` names and holds what it would without LoRA layers, for the time of a block"

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['EMBEDDINGS', 'OWN', 'TAKEN', 'as_pictures', 'cut_right', 'repeated', 'with_semantics', 'one_at_a_time',
-           'module_settings', 'load_module', 'SemanticFluxFillPipeline']
+           'SemanticFluxFillPipeline']
 
 # %% ../../nbs/flux/09_pipeline.ipynb #ba74be66
 from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakKeyDictionary
-import inspect, json, threading
+import inspect, threading
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxFillPipeline
 from diffusers import FluxTransformer2DModel
@@ -20,12 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 from ..models import checked_load, quiet
-from ..utils import check_image, check_number, from_pil, read_text, refuse_unknown, to_pil, to_unit
-from .fill import LORA, LORA_FOLDER, check_fit, encode_tokens, finite_tensors, load_lora_beside
-from .fill import token_width
+from ..utils import check_image, check_number, from_pil, refuse_unknown, to_pil, to_unit
+from .files import CHECKPOINT, LORA, MODULE, MODULE_CONFIG
+from .fill import LORA_FOLDER, check_fit, encode_tokens, finite_tensors, load_lora_beside
 from .lora import check_lora, lora_names, save_lora, without_lora
-from .semantic_attention import SemanticLayers, add_semantics, install, module_for
-from .trainer import CHECKPOINT, MODULE, MODULE_CONFIG
+from .semantic_module import SemanticLayers, add_semantics, install, load_module
 from .triptychs import right_half, right_mask
 
 # %% ../../nbs/flux/09_pipeline.ipynb #a3834b99
@@ -38,6 +37,7 @@ def as_pictures(
         x = _one_tensor(x if isinstance(x, (list, tuple)) else [x], name)
     return check_image(x if x.ndim == 4 else x[None], name, multiple=16)
 
+# %% ../../nbs/flux/09_pipeline.ipynb #eff0a71a
 def _one_tensor(pictures, name):
     "Pillow pictures of one size as a tensor"
     if not pictures:
@@ -51,6 +51,7 @@ def _one_tensor(pictures, name):
                              f"must be {first.height} x {first.width} as the first one")
     return torch.cat([from_pil(picture) for picture in pictures])
 
+# %% ../../nbs/flux/09_pipeline.ipynb #15f15623
 def cut_right(images):
     "The right halves of Pillow pictures, of arrays [B, H, W, 3], or of tensors [B, 3, H, W]"
     if isinstance(images, list):
@@ -65,6 +66,7 @@ def _check_sampling(pipe, steps, guidance, more):
     check_number("num_images_per_prompt", more.get("num_images_per_prompt", 1), at_least=1, whole=True)
     check_fit(pipe.transformer, pipe.latent_channels, pipe.vae_scale_factor)
 
+# %% ../../nbs/flux/09_pipeline.ipynb #415dde51
 def _check_semantic(pipe, semantic, visible):
     "`semantic`, or a `ValueError`"
     module, n = pipe.semantic_module, len(visible)
@@ -85,6 +87,7 @@ def _check_semantic(pipe, semantic, visible):
 # %% ../../nbs/flux/09_pipeline.ipynb #b8a6ac41
 EMBEDDINGS = ("prompt_embeds", "pooled_prompt_embeds")
 
+# %% ../../nbs/flux/09_pipeline.ipynb #97194a48
 def _prompts(prompt, more, n):
     "The arguments with a prompt, or embeddings, for each of `n` pictures"
     if more.get("prompt_embeds") is not None:
@@ -99,6 +102,7 @@ def _prompts(prompt, more, n):
         raise ValueError(f"prompt: {len(prompts)} prompts, must be one, or {n}, as many as visible")
     return dict(more, prompt=list(prompts))
 
+# %% ../../nbs/flux/09_pipeline.ipynb #4f86575a
 def _embedded(prompt, more, n):
     "The arguments where prompts come as embeddings"
     if prompt not in ("", None):
@@ -155,6 +159,7 @@ class _Entering:
         plain = transformer.forward(*args, **self.stock_call)[0] # past the hooks
         return (plain + self.weight * (velocity - plain),)
 
+# %% ../../nbs/flux/09_pipeline.ipynb #636b60ac
 @contextmanager
 def with_semantics(
     pipe,              # SemanticFluxFillPipeline
@@ -182,6 +187,7 @@ def with_semantics(
 _in_use = WeakKeyDictionary() # transformer → name of the thread that paints with it
 _guard = threading.Lock()
 
+# %% ../../nbs/flux/09_pipeline.ipynb #d96e9077
 @contextmanager
 def one_at_a_time(pipe):
     "A `RuntimeError` if another thread, or a callback of this one, is painting with the same transformer"
@@ -195,69 +201,13 @@ def one_at_a_time(pipe):
     finally:
         del _in_use[pipe.transformer]
 
-# %% ../../nbs/flux/09_pipeline.ipynb #513c3f13
-def module_settings(
-    folder, # where the trainer wrote
-) -> dict:  # of SemanticLayers; mode is none where it was trained without
-    "The settings of a folder's semantic module"
-    folder = Path(folder)
-    for name in (MODULE_CONFIG, LORA):
-        if not (folder/name).is_file():
-            raise FileNotFoundError(f"{folder/name}: no such file; "
-                                    "a training writes it beside its checkpoint")
-    file = folder/MODULE_CONFIG
-    try:
-        config = json.loads(read_text(file))
-    except ValueError as error:
-        raise OSError(f"{file}: not JSON ({' '.join(str(error).split())})") from None
-    if not isinstance(config, dict) or "mode" not in config:
-        raise OSError(f"{file}: must hold the settings of a semantic module")
-    known = [*inspect.signature(SemanticLayers.__init__).parameters]
-    return refuse_unknown(config, known, str(file))
-
-def load_module(
-    folder,      # where the trainer wrote
-    transformer, # it shall serve
-):               # SemanticLayers, or None where it was trained without
-    "The semantic module of a folder"
-    folder, config = Path(folder), module_settings(folder)
-    if config["mode"] == "none":
-        return None
-    if not (folder/MODULE).is_file():
-        raise FileNotFoundError(f"{folder/MODULE}: no such file; {MODULE_CONFIG} says that "
-                                f"a {config['mode']} module belongs to the LoRA")
-    module = SemanticLayers(**config)
-    _check_module(folder, module, config["width"], transformer)
-    _fill(module, folder/MODULE)
-    return module.to(transformer.device).eval().requires_grad_(False)
-
-def _check_module(folder, module, width, transformer):
-    "A `ValueError` unless a module has the transformer's measures"
-    if width != token_width(transformer):
-        raise ValueError(f"{folder/MODULE_CONFIG}: width {width}, must be {token_width(transformer)}, "
-                         "the transformer's out_channels")
-    fitting = module_for(transformer, entrance=module.config.entrance)
-    for name in ("blocks", "inner"):
-        found, wanted = module.config[name], fitting.config[name]
-        if found != wanted:
-            raise ValueError(f"{folder/MODULE_CONFIG}: {name} {found}, must be {wanted}, the transformer's")
-
-def _fill(module, file):
-    "Load weights; what is missing, too much, of another shape or not finite is an `OSError`"
-    found = dict(anchor=torch.zeros(0)) | finite_tensors(file)
-    wanted = module.state_dict()
-    for name in wanted.keys() | found.keys():
-        here, there = (list(state[name].shape) if name in state else "missing" for state in (found, wanted))
-        if here != there:
-            raise OSError(f"{file}: {name} is {here}, the module has {there}")
-    module.load_state_dict(found)
-
 # %% ../../nbs/flux/09_pipeline.ipynb #a34ab442
 # what the pipeline fills in itself, and what it hands on
 OWN = ("prompt", "image", "mask_image", "masked_image_latents", "height", "width")
 _STOCK = inspect.signature(FluxFillPipeline.__call__).parameters
 TAKEN = [name for name in _STOCK if name not in ("self", *OWN)]
 
+# %% ../../nbs/flux/09_pipeline.ipynb #20481205
 class SemanticFluxFillPipeline(FluxFillPipeline):
     "FLUX-Fill that paints the right panel of a diptych and may look at a semantic panel"
     _optional_components = ["semantic_module"]
@@ -271,7 +221,7 @@ class SemanticFluxFillPipeline(FluxFillPipeline):
         text_encoder_2: T5EncoderModel,
         tokenizer_2: T5Tokenizer,
         transformer: FluxTransformer2DModel,
-        semantic_module: SemanticLayers = None, # None: it cannot see a semantic panel
+        semantic_module: SemanticLayers | None = None, # None: it cannot see a semantic panel
     ):
         super().__init__(scheduler, vae, text_encoder, tokenizer, text_encoder_2, tokenizer_2, transformer)
         self.register_modules(semantic_module=semantic_module)

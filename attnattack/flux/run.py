@@ -22,7 +22,7 @@ from .fill import check_fit, image_ids, load_fill
 from .flow import flow_loss
 from .latents import load_latents, shape_line
 from .lora import add_lora
-from .semantic_attention import FluxWithSemantics, SemanticLayers, add_semantics, module_for
+from .semantic_module import FluxWithSemantics, SemanticLayers, add_semantics, module_for
 
 # %% ../../nbs/flux/07_run.ipynb #85995cef
 @cache
@@ -30,6 +30,7 @@ def _order(seed, epoch, n):
     "The order of an epoch"
     return torch.randperm(n, generator=generator((seed << 20) + epoch)).tolist()
 
+# %% ../../nbs/flux/07_run.ipynb #67685e6b
 def draw_batch(
     config: SemanticConfig,
     n: int,             # triptychs to draw from
@@ -54,6 +55,7 @@ def lr_at(
     fall = 1 if config.schedule == "constant" else .5 + .5 * math.cos(math.pi * step / config.steps)
     return config.lr * warm * fall
 
+# %% ../../nbs/flux/07_run.ipynb #df704a0b
 def make_optimizer(
     config: SemanticConfig,
     trained: dict, # parameters by name; those of the module have their own rate
@@ -85,6 +87,7 @@ def new_module(
         torch.manual_seed(config.seed)
         return module_for(transformer, **{name: getattr(config, name) for name in names})
 
+# %% ../../nbs/flux/07_run.ipynb #972e9f41
 class SemanticRun:
     "One training: its parts"
     def __init__(self,
@@ -202,6 +205,7 @@ def _tell_step(run, batch, x1):
         for i, scale in enumerate(run.scales):
             log.debug("Layer %d scale: %.6f", i, scale)
 
+# %% ../../nbs/flux/07_run.ipynb #234d2dcc
 def _tell_shapes(run, batch, x1):
     "Shapes of a step, before and after the map has entered"
     module, rows, semantic = run.bare.module, run.latents.rows, batch["semantic"]
@@ -231,6 +235,7 @@ def check_finite(
         raise RuntimeError(f"step {run.step + 1}: {what} of {name} is not finite (lr {run.config.lr}); "
                            f"a lower lr, a longer warmup or a smaller clip may help{kept}")
 
+# %% ../../nbs/flux/07_run.ipynb #b98cdca6
 @contextmanager
 def recomputing(
     transformer, # FluxTransformer2DModel
@@ -246,6 +251,7 @@ def recomputing(
         if on and not before:
             transformer.disable_gradient_checkpointing()
 
+# %% ../../nbs/flux/07_run.ipynb #3e1bec40
 def _backward(run, part): # its share of the loss
     "One backward pass"
     config = run.config
@@ -283,6 +289,7 @@ def update(run: SemanticRun) -> float: # the mean loss
     run.step += 1
     return total
 
+# %% ../../nbs/flux/07_run.ipynb #c1f85f18
 @torch.no_grad()
 def _blend(run):
     "The running average of what is trained"
@@ -290,6 +297,7 @@ def _blend(run):
     for name, p in run.trained.items():
         run.average[name].lerp_(p, share)
 
+# %% ../../nbs/flux/07_run.ipynb #8dd04f29
 @contextmanager
 def averaged(run: SemanticRun):
     "The averaged weights for the time of a block, if there are any"
@@ -303,6 +311,7 @@ def averaged(run: SemanticRun):
     finally:
         _put(run, now)
 
+# %% ../../nbs/flux/07_run.ipynb #621932dc
 @torch.no_grad()
 def _put(run, values):
     "Copy values into what is trained"

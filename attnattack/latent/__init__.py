@@ -1,12 +1,14 @@
 """Attack a picture in a diffusion model's latent space."""
 import lazy_loader
 
+from ..base.names import old_names
+
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "config": [
             "WALKS", "WEIGHT_MODES", "SCHEDULES", "FITS", "DTYPES", "DATASETS", "NO_NAMES", "PARITY",
-            "check_prompt", "LatentConfig", "parity", "check_paths",
+            "check_prompt", "LatentConfig", "DIFFATTACK_NAMES", "parity", "check_paths",
         ],
         "weights": [
             "FIVE", "WARNINGS", "REPORTED", "schedule", "WeightNet", "TimestepWeights", "plot_weights",
@@ -27,8 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "attack": [
             "blend_with_mask", "cross_entropies", "weighted", "Pass", "walk_terms", "LatentState", "begin",
-            "LatentRecord", "fooled", "latent_attack", "LatentResult", "quantised", "eight_bits",
-            "finish",
+            "LatentRecord", "fooled", "latent_attack", "LatentResult", "quantised", "finish",
         ],
         "pictures": [
             "IMAGENET", "prompt_names", "check_class_numbers", "Item", "find_items", "to_square", "read_item",
@@ -40,8 +41,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "summary_text", "results_folder",
         ],
         "folder": [
-            "OWN_FILES", "Event", "PicturesFailed", "Folder", "resume_weights", "commit", "attack_folder",
-            "Bars", "Lines", "Silent", "show_events", "follow", "run_folder", "lock_folder", "sha256",
+            "OWN_FILES", "Folder", "resume_weights", "commit", "attack_folder", "run_folder", "lock_folder", "sha256",
         ],
+        "events": ["Event", "PicturesFailed", "Bars", "Lines", "Silent", "show_events"],
     },
+)
+
+# names of version 0.1, importable for one more release
+__getattr__ = old_names(
+    __name__, __getattr__, eight_bits="quantised", follow="show_events",
 )

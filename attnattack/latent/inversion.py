@@ -8,7 +8,7 @@ __all__ = ['Padding', 'sample_latents', 'inverting', 'invert', 'end_of_step', 'f
 
 # %% ../../nbs/latent/03_inversion.ipynb #c5ddc000
 import torch
-from ..ddim import move, predict_noise, split
+from ..ddim import clean_and_noise, ddim_step, predict_noise
 from .config import LatentConfig
 from ..models import Diffusion, encode
 from ..utils import generator
@@ -20,6 +20,7 @@ class Padding(Diffusion):
     def multiple(self):
         return self.factor
 
+# %% ../../nbs/latent/03_inversion.ipynb #a20217c3
 def sample_latents(
     model: Diffusion,
     x: torch.Tensor,   # pictures, [B, 3, H, W], [-1, 1]
@@ -36,14 +37,15 @@ def inverting(model, z, text, up, guidance=0.):
     yield z
     for step in up:
         with torch.no_grad():
-            z = move(model, z, step, text, guidance)
+            z = ddim_step(model, z, step, text, guidance)
         yield z
 
+# %% ../../nbs/latent/03_inversion.ipynb #899fd5a9
 def invert(
     model: Diffusion,
     z: torch.Tensor,        # clean latent, [B, C, h, w]
     text,                   # Embeddings of B prompts
-    up: list,               # steps from `ddim_moves`
+    up: list,               # steps from `ddim_steps`
     guidance: float = 0.,   # 0 evaluates the unconditional branch only
 ) -> list:                  # the latents after 0, 1, … steps
     "The latents on the way up"
@@ -51,13 +53,14 @@ def invert(
 
 # %% ../../nbs/latent/03_inversion.ipynb #416eca14
 def end_of_step(
-    model, z, step,    # Diffusion, latent at level step.a_from, one of `ddim_moves`
+    model, z, step,    # Diffusion, latent at level step.a_from, one of `ddim_steps`
     out: torch.Tensor, # the model's output for z
 ) -> torch.Tensor:     # latent at level step.a_to
     "Where a step ends, from a prediction that is there already (Song et al., 2021, eq. 12)"
-    x0, noise = split(out, z, step.a_from.to(z), model.scheduler.config.prediction_type)
+    x0, noise = clean_and_noise(out, z, step.a_from.to(z), model.scheduler.config.prediction_type)
     return step.a_to.to(z) ** .5 * x0 + (1 - step.a_to.to(z)) ** .5 * noise
 
+# %% ../../nbs/latent/03_inversion.ipynb #c314067b
 def fit_null(
     model, z, step,      # Diffusion, latent, step
     text, null,          # Embeddings; the null embedding, [B, L, D], with grad
@@ -87,6 +90,7 @@ def null_updates(
     "Updates of the null embedding at one step"
     return config.null_iterations + config.null_growth * i
 
+# %% ../../nbs/latent/03_inversion.ipynb #58eac2e6
 def fitting_null(model, latents, text, down, config):
     "Fit a null embedding to each step of the way down; yield (Embeddings, squared error [B]) of each"
     start = text.uncond["encoder_hidden_states"]
@@ -101,6 +105,7 @@ def fitting_null(model, latents, text, down, config):
             z, error = fit_null(model, z, step, text, null, optimizer, target, config.guidance, updates)
         yield text.with_null(null.detach().to(start.dtype).clone()), error
 
+# %% ../../nbs/latent/03_inversion.ipynb #7ebb7c26
 def null_text(
     model: Diffusion,
     latents: list,       # from `invert`
@@ -114,11 +119,11 @@ def null_text(
 # %% ../../nbs/latent/03_inversion.ipynb #6f1981fa
 def _selftest():
     "A minimal test of this part"
-    from attnattack.ddim import ddim_moves
+    from attnattack.ddim import ddim_steps
     from attnattack.models import dummy_diffusion, embed
     model = dummy_diffusion()
     x = torch.rand(1, 3, 64, 64, generator=generator(0)) * 2 - 1
-    text, (up, down) = embed(model, ["log"], size=(64, 64)), ddim_moves(model.scheduler, 20, 2, "diffattack")
+    text, (up, down) = embed(model, ["log"], size=(64, 64)), ddim_steps(model.scheduler, 20, 2, "diffattack")
     latents = invert(model, sample_latents(model, x), text, up)
     assert len(latents) == 3 and not torch.equal(latents[0], latents[2]), "the way up"
     errors = []

@@ -22,6 +22,7 @@ def sampled_latent(
     drawn = model.vae.encode(x).latent_dist.sample(torch.Generator().manual_seed(seed))
     return drawn * model.vae.config.scaling_factor
 
+# %% ../../nbs/latent/02_naive.ipynb #7f2d4838
 def text_of(
     model,
     prompt: str,
@@ -78,6 +79,7 @@ def null_text_update(model, z, t, null, text, optimizer, target, guidance) -> fl
     optimizer.step()
     return loss.item()
 
+# %% ../../nbs/latent/02_naive.ipynb #4de61dde
 def fit_null_text(
     model,
     latents: list,         # from `inversion`
@@ -123,6 +125,7 @@ class Controller:
             self.sums[key] = [s + m for s, m in zip(self.sums[key], maps)] if key in self.sums else maps
         self.now, self.layer, self.steps = {}, 0, self.steps + 1
 
+# %% ../../nbs/latent/02_naive.ipynb #858cd078
 class ControlledAttention:
     "Attention written out, every map shown to the controller"
     def __init__(self, controller, place):
@@ -147,6 +150,7 @@ def plain_attention(model):
     "Attention written out, as in the diffusers of that time"
     model.unet.set_attn_processor(AttnProcessor())
 
+# %% ../../nbs/latent/02_naive.ipynb #732c570c
 def cross_map(
     controller,
     cells: int,  # queries of the maps to average
@@ -166,6 +170,7 @@ def walk_pair(model, controller, original, z, nulls, text, start_step, guidance)
         pair = diffusion_step(model, pair, torch.cat([null, null, text, text]), t, guidance)
     return pair
 
+# %% ../../nbs/latent/02_naive.ipynb #88dcab9a
 def soft_mask(
     a,           # reference's cross map, [queries, tokens]
     tokens,      # positions of the label

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from ..attention import overlay
 from ..base.files import atomic_path
+from ..base.labels import class_folders, folder_labels
 from ..base.quality import quality
 from ..classifier import CLASSIFIERS, imagenet_names, predict
 from ..data import LabelledImages, label_form, read_names
@@ -29,8 +30,9 @@ def prompt_names(config: LatentConfig, classifier) -> list:
     "The class names that prompts are made of"
     if config.class_names:
         return read_names(config.class_names)
-    return imagenet_names() if config.dataset_name else list(classifier.classes)
+    return imagenet_names() if config.names_of else list(classifier.classes)
 
+# %% ../../nbs/latent/07_pictures.ipynb #e895ea51
 def check_class_numbers(
     paths, ys: list,     # the pictures; their classes, indices from 0
     classifier,
@@ -43,7 +45,7 @@ def check_class_numbers(
             continue
         known = ""
         if n < 1000:
-            known = ("; ImageNet's labels need dataset_name imagenet and a classifier that knows them "
+            known = ("; ImageNet's labels need names_of imagenet and a classifier that knows them "
                      f"({', '.join(IMAGENET)}, or a hub name)")
         raise ValueError(f"{path}: class {y + base} of {picture.name}, must be from {base} to {n - 1 + base} "
                          f"for {classifier.name}{known}")
@@ -61,21 +63,24 @@ class Item:
         "Its name without suffix: the name of all its results"
         return self.path.stem
 
+# %% ../../nbs/latent/07_pictures.ipynb #fea15deb
 def find_items(
     config: LatentConfig, classifier,
 ) -> tuple:          # (list of Item, names of all classes)
-    "The pictures of images_root with their classes"
+    "The folder's pictures with their classes"
     check_paths(config)
     names, n = prompt_names(config, classifier), len(classifier.classes)
     if len(names) != n:
         raise ValueError(f"class_names: {len(names)} names, must be {n}, as {classifier.name} has classes")
-    data = LabelledImages(config.images_root, config.label_path, config.label_offset, None, config.res)
-    if data.labels is not None:
+    data = LabelledImages(config.data, config.label_path, config.label_offset, None, config.size)
+    if data.labels is None and class_folders(config.data):
+        data.labels = folder_labels(data.paths, names)
+    elif data.labels is not None:
         check_class_numbers(data.paths, data.labels, classifier, config.label_path, config.label_offset)
     stems = [path.stem for path in data.paths]
     twice = {stem for stem in stems if stems.count(stem) > 1}
     if twice:
-        raise ValueError(f"{config.images_root}: two pictures are called {min(twice)}, "
+        raise ValueError(f"{config.data}: two pictures are called {min(twice)}, "
                          "names must differ by more than their suffix")
     ys = data.labels or [None] * len(data)
     return [Item(p, y, None if y is None else names[y]) for p, y in zip(data.paths, ys)], names
@@ -84,12 +89,13 @@ def find_items(
 def to_square(
     im: Image.Image, # picture of any size
     config: LatentConfig,
-) -> Image.Image:    # config.res x config.res
+) -> Image.Image:    # config.size x config.size
     "The middle of a picture, or all of it squashed (as DiffAttack does)"
     if config.fit == "cut":
-        return cover(im, config.res)
-    return im.resize((config.res, config.res), Image.Resampling.LANCZOS)
+        return cover(im, config.size)
+    return im.resize((config.size, config.size), Image.Resampling.LANCZOS)
 
+# %% ../../nbs/latent/07_pictures.ipynb #e263a1f0
 def read_item(config, item, names, classifier) -> tuple: # (picture [3, H, W], class, label in the prompt)
     "One picture, ready to be attacked; without a label its class is what the classifier sees"
     x = from_pil(to_square(open_image(item.path).convert("RGB"), config))[0]
@@ -112,10 +118,11 @@ PICTURE_KINDS = ("clean", "adversarial", "reconstruction", "side_by_side", "abso
 def files_of(
     stem: str, # a picture's name without suffix
 ) -> list:     # paths
-    "All files of a picture, relative to save_dir"
+    "All files of a picture, relative to the results' folder"
     attention = (f"attention/{stem}_{when}.png" for when in ("before", "after"))
     return [*(f"{kind}/{stem}.png" for kind in PICTURE_KINDS), f"losses/{stem}.json", *attention]
 
+# %% ../../nbs/latent/07_pictures.ipynb #efa290fe
 def save_pictures(out, stem, result: LatentResult, i):
     "The pictures of one attack, in eight bits"
     clean, attacked, rebuilt = (v[i].cpu() for v in (result.clean, result.adversarial, result.reconstruction))
@@ -128,6 +135,7 @@ def save_pictures(out, stem, result: LatentResult, i):
         with atomic_path(Path(out)/"attention"/f"{stem}_{when}.png") as temporary:
             overlay(picture, a[i]).save(temporary)
 
+# %% ../../nbs/latent/07_pictures.ipynb #70db20b9
 def save_losses(
     out, stem, records, i,
 ) -> list: # of {iteration, loss, ce, self, cross, l2, self_steps, weights, hit}
@@ -141,6 +149,7 @@ def save_losses(
         temporary.write_text(json.dumps(rows))
     return rows
 
+# %% ../../nbs/latent/07_pictures.ipynb #a4f0d491
 def source_of(item: Item, out) -> dict:
     "Where the picture lies, as seen from the results, and its own size"
     try:
@@ -156,7 +165,7 @@ def _selftest():
     found = {k: float(v) for k, v in quality((x + .1).clamp(0, 1), x).items()}
     assert abs(found["Linf"] - .1) < 1e-5 and found["L1"] <= found["L2"] <= found["Linf"], found
     wide = Image.new("RGB", (60, 20), "red")
-    assert to_square(wide, LatentConfig(res=64)).size == (64, 64), "the square"
+    assert to_square(wide, LatentConfig(size=64)).size == (64, 64), "the square"
     return f"pictures: a tenth brighter is an L2 of {found['L2']:.3f} and a PSNR of {found['PSNR']:.1f} dB"
 
 # %% ../../nbs/latent/07_pictures.ipynb #edfbfc45

@@ -12,8 +12,8 @@ import torch
 from ..attack import load_classifiers
 from ..attention import trace_maps
 from ..base.names import check_device, class_index
-from ..classifier import labels
-from ..ddim import ddim_moves
+from ..classifier import Classifier, labels
+from ..ddim import ddim_steps
 from ..hijack import Capture
 from .config import LatentConfig
 from .inversion import fitting_null, inverting, null_updates, sample_latents
@@ -26,13 +26,14 @@ from ..utils import check_image, fill_prompt
 # %% ../../nbs/latent/05_preparation.ipynb #ea88d050
 def load_attacked(config: LatentConfig):
     "The classifier that is to be fooled, or several as one"
-    return load_classifiers(config.model_name, check_device(config.device))
+    return load_classifiers(config.classifier, check_device(config.device))
 
 def load_model(config: LatentConfig) -> Diffusion:
     "The diffusion model that a configuration names"
     dtype = config.dtype and getattr(torch, config.dtype)
-    return load_diffusion(config.pretrained_diffusion_path, check_device(config.device), dtype)
+    return load_diffusion(config.model, check_device(config.device), dtype)
 
+# %% ../../nbs/latent/05_preparation.ipynb #93e4fd17
 def target_of(
     config: LatentConfig, classifier,
     *others,             # further lists of names for the classes
@@ -44,48 +45,50 @@ def target_of(
 
 def new_weights(config: LatentConfig) -> TimestepWeights:
     "The timestep weights that a configuration names"
-    steps = config.diffusion_steps - config.start_step
+    steps = config.steps - config.start_step
     return TimestepWeights(config.weight_mode, steps, config.weight_schedule, config.weight_lr)
 
+# %% ../../nbs/latent/05_preparation.ipynb #33d18d1d
 def term_weights(config: LatentConfig) -> Weights:
     "The weights of the four terms"
     return Weights(
-        config.attack_loss_weight, config.self_attn_loss_weight,
-        config.cross_attn_loss_weight, config.l2_loss_weight,
+        config.w_ce, config.w_self,
+        config.w_cross, config.w_l2,
     )
 
 # %% ../../nbs/latent/05_preparation.ipynb #1e612a68
 def check_maps(config: LatentConfig, model):
     "A `ValueError` of one line unless the model has the maps that the terms look at"
-    latent = (config.res // model.factor,) * 2
-    limit, cells = cells_of(config, (config.res, config.res), model.cross_cells)
+    latent = (config.size // model.factor,) * 2
+    limit, cells = cells_of(config, (config.size, config.size), model.cross_cells)
     maps = trace_maps(model.unet, latent, model.tokenizer.model_max_length)
     cross = sorted({m.queries for m in maps if m.kind == "cross" and m.place in ("down", "up")})
-    where = f"{model.name} at {config.res} px"
+    where = f"{model.name} at {config.size} px"
     if cells not in cross:
         raise ValueError(
             f"cross_cells: {config.cross_cells or model.cross_cells}, must be one whose "
-            f"(res / cross_cells)² = {cells} cells are those of a cross map of {where}: "
+            f"(size / cross_cells)² = {cells} cells are those of a cross map of {where}: "
             f"{', '.join(map(str, cross))}")
     smallest = min(m.queries for m in maps if m.kind == "self")
     if limit is not None and limit < smallest:
         raise ValueError(f"self_cells: {config.self_cells}, must leave a self map: "
                          f"the smallest of {where} has {smallest} cells, not {limit} or less")
 
+# %% ../../nbs/latent/05_preparation.ipynb #9a7d52d4
 def check_model(
     config: LatentConfig, model,
     words,               # the labels that prompts are made with
 ):
     "One line for the first setting that this model cannot serve"
     least = min(model.multiple, 32)
-    if config.res % least:
-        raise ValueError(f"res: {config.res}, must be a multiple of {least} with the model {model.name}")
+    if config.size % least:
+        raise ValueError(f"size: {config.size}, must be a multiple of {least} with the model {model.name}")
     most = model.scheduler.config.num_train_timesteps
-    if config.diffusion_steps >= most:
-        raise ValueError(f"diffusion_steps: {config.diffusion_steps}, must be less than {most}, "
+    if config.steps >= most:
+        raise ValueError(f"steps: {config.steps}, must be less than {most}, "
                          "the steps of the model's training")
-    used = config.diffusion_steps - config.start_step
-    ddim_moves(model.scheduler, config.diffusion_steps, used, config.mode)
+    used = config.steps - config.start_step
+    ddim_steps(model.scheduler, config.steps, used, config.mode)
     check_maps(config, model)
     for word in dict.fromkeys(words):
         try:
@@ -99,13 +102,13 @@ class Prepared:
     "What an attack of one batch needs; nothing in it changes but the timestep weights, which learn"
     config: LatentConfig
     model: Diffusion
-    classifier: object
+    classifier: Classifier    # or several, called as one
     images: torch.Tensor      # [B, 3, H, W], [-1, 1], on the model's device
     classes: torch.Tensor     # their classes, [B]
     target: int | None        # the class that shall be seen; None: anything but the picture's
     prompts: list             # a text for each picture
     tokens: list              # for each picture the positions of its label
-    steps: list               # of the way down, from `ddim_moves`
+    steps: list               # of the way down, from `ddim_steps`
     texts: list               # an Embeddings for each step, with the fitted null embedding
     null_error: torch.Tensor  # squared error of the way down after null-text, [B]
     reference: Reference
@@ -157,6 +160,7 @@ def _inverting(config, model, images, text, up):
         yield Phase("inversion", len(latents) - 1, len(up))
     return latents
 
+# %% ../../nbs/latent/05_preparation.ipynb #c7202628
 def _fitting(config, model, latents, text, down):
     "Phases of null-text; returns an Embeddings for each step, and the error"
     updates = [null_updates(config, i) * (config.guidance != 1) for i in range(len(down))]
@@ -185,17 +189,18 @@ def preparing(
     prompts = [fill_prompt(config.prompt, label=word) for word in words]
     tokens = [label_positions(model, config.prompt, word) for word in words]
     text = embed(model, prompts, size=size)
-    used = config.diffusion_steps - config.start_step
-    up, down = ddim_moves(model.scheduler, config.diffusion_steps, used, config.mode)
+    used = config.steps - config.start_step
+    up, down = ddim_steps(model.scheduler, config.steps, used, config.mode)
     latents = yield from _inverting(config, model, images, text, up)
     texts, null_error = yield from _fitting(config, model, latents, text, down)
     limit, cells = cells_of(config, size, model.cross_cells)
     keep_maps = OnDisk if config.checkpoint_steps else dict
     reference = reference_walk(model, latents[-1], texts, down, config.guidance, limit, cells, keep_maps)
-    mask = pseudo_mask(reference.cross, tokens, size, config.is_hard_mask) if config.is_apply_mask else None
+    mask = pseudo_mask(reference.cross, tokens, size, config.hard_mask) if config.mask else None
     return Prepared(config, model, classifier, images, classes, target, prompts, tokens, down, texts,
                     null_error, reference, latents[-1], mask, weights or new_weights(config))
 
+# %% ../../nbs/latent/05_preparation.ipynb #9b4f27d7
 def prepare(
     *args, **kw, # as `preparing` takes them
 ) -> Prepared:
@@ -212,8 +217,8 @@ def _selftest():
     "A minimal test of this part"
     from attnattack.models import dummy_diffusion
     config = LatentConfig(
-        pretrained_diffusion_path="dummy", model_name="dummy", device="cpu", res=64, start_step=18,
-        null_iterations=1, null_growth=0, is_apply_mask=True, target="vehicle",
+        model="dummy", classifier="dummy", device="cpu", size=64, start_step=18,
+        null_iterations=1, null_growth=0, mask=True, target="vehicle",
     )
     x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     prepared = prepare(config, x, ["log"], ["log"])

@@ -11,41 +11,54 @@ from dataclasses import asdict
 from pathlib import Path
 import hashlib, json, os
 from .. import __version__
+from ..base.config import under_new_names
 from ..base.files import atomic_path, sha256
 from ..base.stats import rate_or_none
 from ..base.training import RunLog
 from ..classifier import predict
 from .attack import LatentResult
-from .config import LatentConfig
+from .config import DIFFATTACK_NAMES, LatentConfig
 from .pictures import distances, files_of, source_of
 from .preparation import Prepared
 from ..utils import to_unit
 
 # %% ../../nbs/latent/08_records.ipynb #e0065103
-ATTACK_MAY_CHANGE = ("save_dir", "device", "checkpoint_steps", "batch_size")
+ATTACK_MAY_CHANGE = ("out", "device", "checkpoint_steps", "batch_size")
 LATER = dict(fit="cut") # fields that older folders do not have, and what was done then
 
 def config_hash(
     config: LatentConfig,
 ) -> str:                # 16 hex digits
     "What all pictures of a folder have in common, wherever they lie: each has a fingerprint of its own"
-    free = ("images_root", *ATTACK_MAY_CHANGE)
+    free = ("data", *ATTACK_MAY_CHANGE)
     kept = {k: v for k, v in asdict(config).items() if k not in free and (k, v) not in LATER.items()}
+    # under the names of version 0.1, so that its folders go on
+    first_names = {ours: theirs for theirs, ours in DIFFATTACK_NAMES.items()}
+    kept = {first_names.get(k, k): v for k, v in kept.items()}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
+# %% ../../nbs/latent/08_records.ipynb #be76e108
+def _bound_to(file):
+    "What a folder's config.json says, under the names of today"
+    try:
+        theirs = {**json.loads(file.read_text("utf-8"))}
+    except (ValueError, TypeError):
+        raise ValueError(f"{file}: not a configuration; use another folder") from None
+    return LATER | under_new_names(theirs, DIFFATTACK_NAMES, file)
+
+# %% ../../nbs/latent/08_records.ipynb #2a1ea2f1
 def check_folder(config: LatentConfig, out):
     "A folder holds one configuration: `ValueError` if it is another; writes nothing"
     file = Path(out)/"config.json"
     if not file.exists():
         return
-    try:
-        theirs = {**LATER, **json.loads(file.read_text("utf-8"))}
-    except (ValueError, TypeError):
-        raise ValueError(f"{file}: not a configuration; use another save_dir") from None
-    for k, v in asdict(config).items():
-        if k not in ATTACK_MAY_CHANGE and theirs.get(k) != v:
-            raise ValueError(f"{k}: {v!r}, but {file} was made with {theirs.get(k)!r}; use another save_dir")
+    theirs = _bound_to(file)
+    for name, ours in asdict(config).items():
+        if name not in ATTACK_MAY_CHANGE and theirs.get(name) != ours:
+            found = f"{file} was made with {theirs.get(name)!r}"
+            raise ValueError(f"{name}: {ours!r}, but {found}; use another folder")
 
+# %% ../../nbs/latent/08_records.ipynb #bed7053f
 def bind_folder(config: LatentConfig, out):
     "Write config.json where there is none: from now on the folder holds this configuration"
     file = Path(out)/"config.json"
@@ -57,10 +70,10 @@ def bind_folder(config: LatentConfig, out):
 
 # %% ../../nbs/latent/08_records.ipynb #03df10a1
 def read_records(
-    save_dir,    # folder of a run
-) -> dict:       # stem → record, in the order in which they were made; of two with one stem the later counts
+    folder, # of a run
+) -> dict:  # stem → record, in the order in which they were made; of two with one stem the later counts
     "The records of a folder"
-    return {r["stem"]: r for r in RunLog(Path(save_dir)/"records.jsonl", "stem").read()}
+    return {r["stem"]: r for r in RunLog(Path(folder)/"records.jsonl", "stem").read()}
 
 def append_records(out, records):
     "Add lines to the records, on the disk when this returns"
@@ -77,7 +90,7 @@ def outdated(
     target=None,          # the class that is wanted, an index
 ) -> str:
     "Why a record does not count, or an empty string"
-    out = Path(config.save_dir)
+    out = Path(config.out)
     if record.get("config_hash") != config_hash(config):
         return "its record was made with another configuration"
     if record.get("target") != target:
@@ -101,6 +114,7 @@ def _seen(classifier, result, i) -> dict:
         found[f"{name}_confidence"] = says.confidence
     return found
 
+# %% ../../nbs/latent/08_records.ipynb #9d14fda4
 def make_record(
     prepared: Prepared, result: LatentResult,
     item, i,              # the picture, its position in the batch
@@ -120,18 +134,18 @@ def make_record(
     record |= dict(iterations=len(rows), stopped=result.latent.stopped.get(i))
     record |= dict(null_error=float(prepared.null_error[i]), weights=prepared.weights.shares())
     record |= dict(seconds=round(seconds, 3), config_hash=config_hash(config))
-    record |= source_of(item, config.save_dir)
-    attacked = Path(config.save_dir)/"adversarial"/f"{item.stem}.png"
+    record |= source_of(item, config.out)
+    attacked = Path(config.out)/"adversarial"/f"{item.stem}.png"
     return {**record, "sha256": sha256(attacked), "source_sha256": sha256(item.path)}
 
 # %% ../../nbs/latent/08_records.ipynb #d289ab00
 def summary(
-    save_dir,       # folder of a run
-) -> list:          # of {what, hits, n, rate, low, high}
+    folder, # of a run
+) -> list:  # of {what, hits, n, rate, low, high}
     "Rates over the pictures of a folder, with 95 % intervals (Wilson)"
-    records = sorted(read_records(save_dir).values(), key=lambda r: r["name"])
+    records = sorted(read_records(folder).values(), key=lambda r: r["name"])
     if not records:
-        raise ValueError(f"{Path(save_dir)/'records.jsonl'}: holds no record, nothing was attacked here")
+        raise ValueError(f"{Path(folder)/'records.jsonl'}: holds no record, nothing was attacked here")
     clean = [r["clean_prediction"] == r["label"] for r in records]
     rebuilt = [r["reconstruction_prediction"] == r["label"] for r in records]
     hit = [bool(r["success"]) for r in records]
@@ -145,24 +159,27 @@ def summary(
         found.append(dict(what=what, hits=sum(hits), **rate_or_none(sum(hits), len(hits))))
     return found
 
+# %% ../../nbs/latent/08_records.ipynb #c86cdca5
 def mean_distances(
-    save_dir,     # folder of a run
+    folder,          # of a run
     key="distances", # from the clean pictures; own_move: from the reconstructions
-) -> dict:        # metric → mean over the pictures; None where none is finite
+) -> dict:           # metric → mean over the pictures; None where none is finite
     "How far the pictures of a folder have moved"
-    found = [r[key] for r in read_records(save_dir).values() if key in r]
+    found = [r[key] for r in read_records(folder).values() if key in r]
     values = {k: [d[k] for d in found if d.get(k) is not None] for k in (found[0] if found else ())}
     return {k: sum(v) / len(v) if v else None for k, v in values.items()}
 
-def write_summary(save_dir):
+# %% ../../nbs/latent/08_records.ipynb #d9cd5135
+def write_summary(folder):
     "summary.json: rates and mean distances; nothing where nothing is done"
-    if not read_records(save_dir):
+    if not read_records(folder):
         return
-    found = dict(rates=summary(save_dir))
-    found |= dict(distances=mean_distances(save_dir), own_move=mean_distances(save_dir, "own_move"))
-    with atomic_path(Path(save_dir)/"summary.json") as temporary:
+    found = dict(rates=summary(folder))
+    found |= dict(distances=mean_distances(folder), own_move=mean_distances(folder, "own_move"))
+    with atomic_path(Path(folder)/"summary.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1), "utf-8")
 
+# %% ../../nbs/latent/08_records.ipynb #71895fe2
 def summary_text(
     rows, # from `summary`
 ) -> str:
@@ -182,7 +199,7 @@ def results_folder(
     "The first folder that holds records; DiffAttack's own output is told apart"
     given = [Path(f) for f in folders if f]
     if not given:
-        raise ValueError("save_dir: must be given")
+        raise ValueError("out: must be given")
     for folder in given:
         if (folder/"records.jsonl").is_file():
             return folder

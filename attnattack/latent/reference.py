@@ -52,6 +52,7 @@ def lean_step(*args, **kw):
 # how the folders of `OnDisk` begin; a process number and a random part follow
 OURS = f"attnattack-maps-{platform.node()}-"
 
+# %% ../../nbs/latent/04_reference.ipynb #4ee19d75
 class OnDisk(Mapping):
     "Tensors by name in a temporary file; each is read when it is asked for, and not kept"
     def __init__(self,
@@ -69,6 +70,7 @@ class OnDisk(Mapping):
     def __len__(self):
         return len(self.names)
 
+# %% ../../nbs/latent/04_reference.ipynb #ad3dc07c
 def sweep_maps() -> list: # of paths
     "Remove the folders of `OnDisk` whose process was killed; of this machine and this user only"
     return sweep_folders(tempfile.gettempdir(), OURS)
@@ -82,6 +84,7 @@ class Reference:
     z: torch.Tensor       # the latent it ends at, [B, C, h, w]
     names: tuple          # modules whose maps are needed, self and cross
 
+# %% ../../nbs/latent/04_reference.ipynb #aa2c4490
 @torch.no_grad()
 def reference_walk(
     model, z,             # Diffusion, latent to start from
@@ -129,6 +132,7 @@ def pseudo_mask(
     mask = F.interpolate(mask / mask.amax((2, 3), keepdim=True), size, mode="bilinear").clamp(0, 1)
     return mask.gt(.5).float() if hard else mask
 
+# %% ../../nbs/latent/04_reference.ipynb #48557e1a
 def label_map(
     a: torch.Tensor,     # averaged cross map, [B, queries, tokens]
     tokens: list,        # for each picture the positions of its label
@@ -141,11 +145,11 @@ def label_map(
 # %% ../../nbs/latent/04_reference.ipynb #60415086
 def _selftest():
     "A minimal test of this part"
-    from attnattack.ddim import ddim_moves
+    from attnattack.ddim import ddim_steps
     from attnattack.models import dummy_diffusion, embed
     model = dummy_diffusion()
     z = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    text, (_, down) = embed(model, ["log"], size=(64, 64)), ddim_moves(model.scheduler, 20, 2, "exact")
+    text, (_, down) = embed(model, ["log"], size=(64, 64)), ddim_steps(model.scheduler, 20, 2, "exact")
     reference = reference_walk(model, z, [text] * 2, down, 2.5, 16, 16, OnDisk)
     capture, losses = Capture(names=reference.names), []
     for start in (z, z + .3):

@@ -20,6 +20,7 @@ from ..utils import check_number, generator, one_of
 # %% ../../nbs/latent/01_timestep_weights.ipynb #08892871
 FIVE = dict(learned=(.064, .103, .158, .269, .406), increasing=(.05, .08, .13, .24, .50))
 
+# %% ../../nbs/latent/01_timestep_weights.ipynb #89bf7a9b
 def schedule(
     name: str = "learned", # or increasing, uniform
     n: int = 5,            # denoise steps
@@ -104,6 +105,7 @@ def _axes(ax, width=3.6, height=2.):
     "The axes given, or those of a new figure"
     return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained", dpi=75)[1]
 
+# %% ../../nbs/latent/01_timestep_weights.ipynb #65e1d644
 def plot_weights(
     path,               # weights after each iteration, [iterations, n], rows sum to 1
     ax=None,            # None: a new figure
@@ -132,6 +134,7 @@ def loss_shares(
 
 REPORTED = ((.02, .06), (.05, .08), (.10, .15), (.20, .28), (.47, .57)) # for Stable Diffusion, 5 steps
 
+# %% ../../nbs/latent/01_timestep_weights.ipynb #8c92cfd9
 def plot_shares(
     losses,            # [pictures or iterations, n]
     ax=None,
@@ -149,6 +152,7 @@ def plot_shares(
     ax.legend(fontsize=7)
     return ax
 
+# %% ../../nbs/latent/01_timestep_weights.ipynb #a28aebfb
 def plot_before_after(
     path,              # [iterations, n]
     ax=None,
@@ -171,6 +175,7 @@ def _state(w):
         tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in slot.items()}
     return tensors
 
+# %% ../../nbs/latent/01_timestep_weights.ipynb #9d4d8b6a
 def save_weights(
     w: TimestepWeights,
     path,               # .safetensors
@@ -193,6 +198,7 @@ def _read(path):
     except Exception as error:
         raise OSError(f"{path}: not a weights file ({error.__class__.__name__})") from None
 
+# %% ../../nbs/latent/01_timestep_weights.ipynb #0be36bb6
 def _check_state(w, meta, tensors, path):
     "The file is whole, finite, and of weights like these"
     for k, mine in (("mode", w.mode), ("n", str(w.n))):
@@ -206,6 +212,7 @@ def _check_state(w, meta, tensors, path):
         if k not in tensors or tensors[k].shape != v.shape:
             raise ValueError(f"{path}: {k} is missing or has another shape, must be {list(v.shape)}")
 
+# %% ../../nbs/latent/01_timestep_weights.ipynb #9bfc6c0b
 def load_weights(
     w: TimestepWeights, # of the mode and number of steps that the file has
     path,

@@ -5,25 +5,26 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "settings": [
-            "Guidance", "plain", "check_box", "boxes_of", "objects_of", "check_phrase", "boxes_of_phrases",
-            "has_words", "check_output_folder",
+            "Guidance", "boxes_of_phrases", "has_words", "check_output_folder",
         ],
         "boxes": [
-            "BOX_COLOURS", "MOST_CELLS", "MOST_PICTURES", "draw_box", "cells_between", "box_mask", "cell_of",
-            "used_maps", "Target", "token_ids", "prompts_of", "layouts_of",
+            "BOX_COLOURS", "draw_box", "box_mask", "cell_of", "used_maps", "Target", "token_ids", "layouts_of",
         ],
         "loss": ["map_loss", "layout_loss", "sigma_squared", "step_size", "refined", "box_bias"],
-        "steering": ["take_rows", "frozen", "checkpointing", "known_maps", "Update", "Steering", "steered"],
+        "steering": ["known_maps", "Steering", "steered"],
         "pipeline": [
             "ASK", "DEPRECATED", "WHERE", "FILES", "call_keywords", "LayoutGuidanceXLPipeline",
             "LayoutGuidancePipeline", "as_layout", "layout_pipeline",
         ],
         "recorder": [
             "recorded", "AttentionRun", "words_of", "attend", "attention_of", "kept_bytes", "guidance_cost",
-            "make_pictures",
         ],
+        "pictures": ["make_pictures"],
         "editor": ["NamedBox", "BoxEditor"],
         "layout_explorer": ["LayoutExplorer", "explore_layout", "Painted", "save_painted"],
-        "attention_explorer": ["AttentionExplorer", "explore_attention", "pictures_in"],
+        "attention_explorer": [
+            "AttentionExplorer", "explore_attention", "pictures_in", "RecordedMaps", "recorded_maps",
+            "run_of_maps",
+        ],
     },
 )

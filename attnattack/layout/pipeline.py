@@ -12,10 +12,13 @@ import inspect, json, weakref
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.schedulers import SchedulerMixin
+from ..base.boxes import MOST_PICTURES, prompts_of
+from ..base.calls import arguments_by_name, check_outputs, only_one_call, stock_names
+from ..base.loading import hub_asked_once
 from ..hijack import refuse_compiled
-from .boxes import MOST_PICTURES, draw_box, layouts_of, prompts_of
+from .boxes import draw_box, layouts_of
 from .settings import Guidance
-from .steering import only_one_call, steered
+from .steering import steered
 from ..models import MODELS, Diffusion, checked_load, quiet
 from ..utils import check_number, one_of, refuse_unknown
 
@@ -23,19 +26,13 @@ from ..utils import check_number, one_of, refuse_unknown
 ASK = ("bboxes", "phrases", "token_indices")
 DEPRECATED = ("callback", "callback_steps") # diffusers takes them still
 
-def _stock_names(cls):
-    "The arguments of a pipeline's stock call in their order, the prompt first"
-    call = next(c for c in cls.__mro__ if "__call__" in vars(c) and c is not GuidedCalls).__call__
-    named = list(inspect.signature(call).parameters.values())[1:]
-    return [p.name for p in named if p.kind != p.VAR_KEYWORD]
-
 def call_keywords(
     pipe, # a pipeline, or its class
 ) -> list: # of names
     "All keywords that a pipeline's call takes"
     cls = pipe if isinstance(pipe, type) else type(pipe)
     ours = [*ASK, *(f.name for f in fields(Guidance))] if issubclass(cls, GuidedCalls) else []
-    return [*_stock_names(cls), *ours, *DEPRECATED]
+    return [*stock_names(cls, GuidedCalls), *ours, *DEPRECATED]
 
 def _guidance_of(kw):
     "The fields of `Guidance` among keyword arguments, taken out of them"
@@ -69,16 +66,7 @@ def _check_numbers(pipe, kw):
 # %% ../../nbs/layout/04_pipeline.ipynb #3350667e
 def _check_values(pipe, kw, pictures):
     "Other arguments of the stock call"
-    one_of(kw.get("output_type", "pil"), ("pil", "np", "pt", "latent"), "output_type")
-    given = kw.get("generator")
-    for one in given if isinstance(given, list) else [given]:
-        if one is not None and not isinstance(one, torch.Generator):
-            raise ValueError(f"generator: {one!r}, must be a torch.Generator or a list of them")
-    if isinstance(given, list) and len(given) != pictures:
-        raise ValueError(f"generator: {len(given)} for {pictures} pictures, must be as many")
-    called = kw.get("callback_on_step_end")
-    if called is not None and not callable(called):
-        raise ValueError(f"callback_on_step_end: {called!r}, must be a function")
+    check_outputs(kw, pictures)
     if kw.get("latents") is not None:
         _check_latents(kw["latents"], pictures, pipe.unet.config.in_channels)
 
@@ -103,14 +91,9 @@ def _asked(pipe, prompt, bboxes, phrases, token_indices, kw):
 
 def _by_name(pipe, args, kw):
     "All arguments of a call after the prompt by their names, which must exist"
-    name, order = type(pipe).__name__, _stock_names(type(pipe))[1:]
-    refuse_unknown(kw, call_keywords(pipe), name)
-    if len(args) > len(order):
-        raise ValueError(f"{name}: {len(args) + 1} arguments, must be at most {len(order) + 1}")
-    twice = [key for key in order[:len(args)] if key in kw]
-    if twice:
-        raise ValueError(f"{twice[0]}: given twice, by place and by name")
-    return dict(zip(order, args)) | kw
+    cls = type(pipe)
+    order = stock_names(cls, GuidedCalls)
+    return arguments_by_name(cls.__name__, args, kw, order, call_keywords(pipe))
 
 def _check_call(pipe, guidance):
     "Can this pipeline be guided now?"
@@ -224,7 +207,8 @@ def _stock_class(source, files):
     "The stock class of a saved pipeline that can be guided"
     where = {name: files[name] for name in WHERE if name in files}
     try:
-        saved = StableDiffusionPipeline.load_config(str(source), **where).get("_class_name")
+        with hub_asked_once(source):
+            saved = StableDiffusionPipeline.load_config(str(source), **where).get("_class_name")
     except Exception as e:
         known = f"one of {', '.join(MODELS)}, nor a folder or hub name of a pipeline"
         raise ValueError(f"model: {str(source)!r} is not {known} ({type(e).__name__})") from None

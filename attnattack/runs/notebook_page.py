@@ -27,6 +27,7 @@ def _picture(kind, data):
     "A picture inside the page"
     return f'<img alt="output of the cell above" src="data:{kind};base64,{_joined(data).strip()}">'
 
+# %% ../../nbs/runs/08_notebook_page.ipynb #544658c3
 def _output(output):
     "One output of a cell as HTML"
     if output["output_type"] == "stream":
@@ -50,6 +51,7 @@ pre { overflow-x: auto; padding: .5em .8em; margin: .4em 0 }
 .code { background: #f5f5f5; border: 1px solid #e0e0e0 } .error { background: #fdecea }
 img { max-width: 100% } .output { overflow-x: auto } td, th { padding: 1px 8px }"""
 
+# %% ../../nbs/runs/08_notebook_page.ipynb #fcf1f4f4
 def _renderers():
     "Markdown → HTML, code → HTML, the colours of code; or an error that says what to install"
     try:
@@ -64,6 +66,7 @@ def _renderers():
     markdown = mistune.create_markdown(escape=False, plugins=["table"])
     return markdown, lambda code: highlight(code, PythonLexer(), formatter), formatter.get_style_defs(".code")
 
+# %% ../../nbs/runs/08_notebook_page.ipynb #1f341f4a
 def notebook_html(
     notebook: dict, # as nbformat has it
     title: str,     # plain text

@@ -12,7 +12,8 @@ import difflib
 
 # %% ../../nbs/runs/01_order.ipynb #5ee48d1c
 PACKAGE = Path(find_spec("attnattack").origin).resolve().parent
-EXPERIMENTS = PACKAGE.parent/"nbs"/"experiments"
+_IN_CLONE = PACKAGE.parent/"nbs"/"experiments"
+EXPERIMENTS = _IN_CLONE if _IN_CLONE.is_dir() else PACKAGE/"experiments" # a wheel carries them itself
 
 def experiments() -> dict[str, Path]: # name → notebook
     "The experiments that come with the project"
@@ -29,6 +30,7 @@ def nearest_names(
         return f"did you mean {' or '.join(near)}?"
     return f"there is {', '.join(names) or 'none'}"
 
+# %% ../../nbs/runs/01_order.ipynb #2203493d
 def notebook_of(
     experiment, # name, or path of a notebook (ends in .ipynb)
 ) -> Path:

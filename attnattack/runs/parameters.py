@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'NUMBERS', 'OLD', 'Parameter', 'code_cells', 'parameters_of', 'from_yaml', 'to_yaml', 'read_yaml',
-           'check_parameters', 'read_parameters']
+           'check_parameters', 'read_parameters', 'parameters_text']
 
 # %% ../../nbs/runs/02_parameters.ipynb #d675b405
 from dataclasses import dataclass
 from pathlib import Path
 import ast, io, json, re, tokenize
 import yaml
+from ..base.config import under_new_names
 from ..base.files import check_file
-from .order import experiments, nearest_names
+from .order import experiments, nearest_names, notebook_of
 
 # %% ../../nbs/runs/02_parameters.ipynb #9d43511a
 # as annotations name them
 TYPES = dict(int=int, float=float, str=str, bool=bool, list=list, tuple=list, dict=dict)
 TYPES |= {"NoneType": type(None), "None": type(None)}
 
+# %% ../../nbs/runs/02_parameters.ipynb #e88f5851
 @dataclass(frozen=True)
 class Parameter:
     "A parameter of an experiment"
@@ -26,6 +28,12 @@ class Parameter:
     default: object
     types: tuple = () # the types that fit; none: anything
     help: str = ""
+
+    @property
+    def once(self) -> str: # empty: none
+        "The name that it had before, where the comment ends with (once NAME)"
+        found = re.search(r"\(once (\w+)\)$", self.help)
+        return found[1] if found else ""
 
     @property
     def must(self):
@@ -46,12 +54,14 @@ def _types(default, annotation):
         return ()
     return tuple(TYPES[name] for name in names)
 
+# %% ../../nbs/runs/02_parameters.ipynb #1d75d954
 def _target(node):
     "What a statement assigns to, or None"
     if isinstance(node, ast.AnnAssign):
         return node.target
     return node.targets[0] if isinstance(node, ast.Assign) else None
 
+# %% ../../nbs/runs/02_parameters.ipynb #ba7d8479
 def _parameter(node, comments):
     "The parameter that a statement sets, or None"
     target = _target(node)
@@ -78,11 +88,13 @@ def code_cells(
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     return ["".join(cell["source"]) for cell in code if not tag or tag in cell["metadata"].get("tags", [])]
 
+# %% ../../nbs/runs/02_parameters.ipynb #cf5753d0
 def _comments(source):
     "Line number → the comment on it"
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
 
+# %% ../../nbs/runs/02_parameters.ipynb #06ec2e7c
 def parameters_of(
     notebook,                # path
 ) -> dict[str, Parameter]:   # by name, in the notebook's order
@@ -109,6 +121,7 @@ def _without_old(resolvers):
     return {first: [(tag, pattern) for tag, pattern in found if tag.split(":")[-1] not in OLD]
             for first, found in resolvers.items()}
 
+# %% ../../nbs/runs/02_parameters.ipynb #cdfe46ed
 class _Loader(yaml.SafeLoader):
     "YAML with the numbers of version 1.2, without dates; a key that comes twice is an error"
     yaml_implicit_resolvers = _without_old(yaml.SafeLoader.yaml_implicit_resolvers)
@@ -128,6 +141,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem=f"{twice} stands there twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
+# %% ../../nbs/runs/02_parameters.ipynb #8ec4fc0c
 class _Dumper(yaml.SafeDumper):
     "Text that either version of YAML would read as a number is quoted"
     yaml_implicit_resolvers = {
@@ -152,6 +166,7 @@ def from_yaml(
     except (ValueError, RecursionError, TypeError) as error: # 5,000 digits, 5,000 brackets, a list as a key
         raise yaml.YAMLError(type(error).__name__) from None
 
+# %% ../../nbs/runs/02_parameters.ipynb #70ef6069
 def to_yaml(value) -> str:
     "YAML text that means `value`"
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
@@ -181,6 +196,7 @@ def _plain(value):
         return list(value)
     return str(value) if isinstance(value, Path) else value
 
+# %% ../../nbs/runs/02_parameters.ipynb #5f810e45
 def _convert(value, parameter):
     "`value` as the parameter wants it"
     types = parameter.types
@@ -196,11 +212,14 @@ def _convert(value, parameter):
         raise ValueError(f"{parameter.name}: {value!r} is of type {kind}, must be {parameter.must}")
     return result
 
+# %% ../../nbs/runs/02_parameters.ipynb #f3711617
 def check_parameters(
     given: dict, # name → value; text is read as YAML where the parameter is not text
     known: dict, # name → `Parameter`
 ) -> dict:       # name → value of the right type
     "`given` as the notebook wants it, or a `ValueError` that names the parameter, its value and the type"
+    new_names = {parameter.once: parameter.name for parameter in known.values() if parameter.once}
+    given = under_new_names(given, new_names, "parameters")
     for name in given:
         if name not in known:
             raise ValueError(f"{name}: no such parameter, {nearest_names(str(name), list(known))}")
@@ -222,6 +241,21 @@ def read_parameters(
     if not isinstance(data, dict):
         raise ValueError(f"{file}: holds a {type(data).__name__}, must hold names and values of parameters")
     return data
+
+# %% ../../nbs/runs/02_parameters.ipynb #5e1a0c42
+def parameters_text(
+    experiment, # name, or path of a notebook
+) -> str:       # a line for each parameter
+    "The parameters of an experiment with defaults and help, or a `ValueError` with the nearest name"
+    known = parameters_of(notebook_of(experiment)).values()
+    if not known:
+        return f"{experiment}: takes no parameters"
+    def value(p):
+        return f"({p.must or 'any'})" if p.default is None else json.dumps(p.default)
+    shown = {p.name: value(p) for p in known}
+    names, values = (max(map(len, column)) for column in (shown.keys(), shown.values()))
+    values = min(values, 24)
+    return "\n".join(f"{p.name:{names}}  {shown[p.name]:{values}}  {p.help}".rstrip() for p in known)
 
 # %% ../../nbs/runs/02_parameters.ipynb #a6791267
 def _selftest():

@@ -26,6 +26,7 @@ def is_whole(value, least):
     "Is this a whole number of at least `least`?"
     return type(value) is int and value >= least
 
+# %% ../../nbs/runs/06_plan.ipynb #eb45153a
 @dataclass(frozen=True)
 class Sweep:
     "Many runs of one experiment"
@@ -62,6 +63,7 @@ def _check_sweep(plan):
         found = getattr(plan, name)
         check_rule(name, found, is_whole(found, 0), "a whole number ≥ 0")
 
+# %% ../../nbs/runs/06_plan.ipynb #df5ff562
 def read_sweep(
     file, # YAML
 ) -> Sweep:
@@ -93,6 +95,7 @@ def _draw_int(generator, low, high):
 
 DRAWS = dict(uniform=_draw_uniform, log=_draw_log, int=_draw_int)
 
+# %% ../../nbs/runs/06_plan.ipynb #f1f141de
 def _interval(name, kind, span):
     "The two ends of an interval, checked"
     try:
@@ -108,6 +111,7 @@ def _interval(name, kind, span):
     check_rule(f"random: {name}", span, good, rule)
     return low, high
 
+# %% ../../nbs/runs/06_plan.ipynb #e0f1f7d0
 def _draw(name, spec, generator):
     "One value of a parameter"
     if isinstance(spec, (list, tuple)):
@@ -149,6 +153,7 @@ class Job:
     notebook: str
     params: dict # what differs from the notebook's defaults
 
+# %% ../../nbs/runs/06_plan.ipynb #70dc2a30
 def _combinations(plan, base):
     "The values of each run of a sweep, not yet checked"
     drawn = draws(plan.random)
@@ -159,6 +164,7 @@ def _combinations(plan, base):
     for parts in itertools.product(plan.list or [{}], grid, drawn):
         yield base | parts[0] | parts[1] | parts[2]
 
+# %% ../../nbs/runs/06_plan.ipynb #31e6244c
 def jobs(
     plan: Sweep,
 ) -> list[Job]: # each run once

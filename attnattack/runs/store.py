@@ -23,6 +23,7 @@ COLUMNS = dict(
 # what a column takes
 COLUMN_KINDS = dict(VARCHAR=str, DOUBLE=(int, float), BOOLEAN=bool, INTEGER=int, JSON=dict)
 
+# %% ../../nbs/runs/05_store.ipynb #b734dfe6
 def _fits(value, kind):
     "May this value stand in a column of this kind?"
     if value is None:
@@ -31,6 +32,7 @@ def _fits(value, kind):
         return kind == "BOOLEAN"
     return isinstance(value, COLUMN_KINDS[kind])
 
+# %% ../../nbs/runs/05_store.ipynb #06a3d8c7
 def _fault_of(manifest):
     "What is wrong with a manifest's columns, or empty"
     if not isinstance(manifest, dict):
@@ -49,6 +51,7 @@ def _read_text(path):
     check_file(path)
     return path.read_text("utf-8")
 
+# %% ../../nbs/runs/05_store.ipynb #d42e8e30
 def _row(path):
     "What a manifest says, for the table; of one that cannot be used, its fault"
     try:
@@ -60,6 +63,7 @@ def _row(path):
         return dict(id=path.parent.name, fault=fault)
     return {name: manifest.get(name) for name in COLUMNS if name not in ("folder", "fault")}
 
+# %% ../../nbs/runs/05_store.ipynb #d2b57912
 def _manifests(outputs):
     "A row for each finished run under a folder or URL; a report is no result"
     root = cloud(outputs) if is_url(outputs) else Path(outputs)
@@ -78,6 +82,7 @@ def _duckdb():
     import duckdb
     return duckdb.connect()
 
+# %% ../../nbs/runs/05_store.ipynb #056100e4
 def table(
     outputs,  # folder or URL under which runs lie
 ):            # a DuckDB connection with the table `runs`
@@ -114,6 +119,7 @@ class State:
     state: str    # finished, failed, running, stopped
     why: str = "" # of a failure
 
+# %% ../../nbs/runs/05_store.ipynb #d07dbb8d
 def _is_held(lock):
     "Does a living process hold this lock?"
     if not lock.exists():
@@ -124,6 +130,7 @@ def _is_held(lock):
     except Timeout:
         return True
 
+# %% ../../nbs/runs/05_store.ipynb #feacf75f
 def _error(notebook):
     "The first error in an executed notebook, in a line"
     try:
@@ -151,6 +158,7 @@ def state_of(
         return State(folder, "failed", _error(failed))
     return State(folder, "stopped")
 
+# %% ../../nbs/runs/05_store.ipynb #b6db46b5
 def status(
     outputs, # folder
 ) -> list[State]:

@@ -28,6 +28,7 @@ class Outcome:
     seconds: float = 0.
     worker: str = ""
 
+# %% ../../nbs/runs/07_sweeps.ipynb #d9fdc3a9
 def _end(process):
     "Interrupt a process, and kill it if it does not listen"
     process.send_signal(signal.SIGINT)
@@ -41,6 +42,7 @@ def _command(job, folder, file):
     "The command that makes a run"
     return [sys.executable, "-m", "attnattack.cli", "run", job.notebook, "-f", file, "--out", folder]
 
+# %% ../../nbs/runs/07_sweeps.ipynb #fdd54938
 def _watch_over(process, started, limit, stop):
     "Wait for a process; end it when its time is over or the sweep is given up: its state, if ended, and why"
     try:
@@ -64,7 +66,7 @@ def attempt(
     job: Job,
     folder: str,          # the run's, or a URL
     env: dict = {},       # over this process's environment
-    limit: float = None,  # seconds
+    limit: float | None = None,  # seconds
     stop=lambda: False,   # asked twice a second: shall it be given up?
 ) -> Outcome:
     "One run in a process of its own"
@@ -96,6 +98,7 @@ def _distributed():
     logging.getLogger("distributed").setLevel(logging.CRITICAL) # a lost worker is told by the sweep
     return distributed
 
+# %% ../../nbs/runs/07_sweeps.ipynb #b6abcf1f
 def on_worker(job, folder, version, sweep, limit, env, cwd):
     "A task of Dask's: `attempt` on this worker"
     from distributed import Event, get_worker
@@ -126,6 +129,7 @@ def _cluster_class(file, kind):
         raise ValueError(f"{file}: kind: {kind!r} is not one of {', '.join(kinds)}")
     return getattr(dask_jobqueue, kind)
 
+# %% ../../nbs/runs/07_sweeps.ipynb #655c1d5e
 def job_cluster(
     file,     # YAML: kind, jobs, keys, and the arguments of that class of dask-jobqueue
     gpus: int = 0, # that a run needs
@@ -160,6 +164,7 @@ def _local(workers, gpus, dashboard):
     options |= dict(security=distributed.Security.temporary(), silence_logs=logging.CRITICAL)
     return distributed.LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", **options)
 
+# %% ../../nbs/runs/07_sweeps.ipynb #2eb4dad0
 def connect(
     scheduler: str | None = None, # tls://host:port or tcp://host:port of one that runs
     cluster=None,                 # YAML for `job_cluster`
@@ -195,11 +200,11 @@ def check_workers(
         said = f"no worker at {address} within {wait:g} s; `dask worker {address}` starts one"
         raise OSError(f"scheduler: {said}") from None
     def version(): # travels as code: a worker without the package can run it
-        from importlib import metadata
         try:
-            return metadata.version("attnattack")
-        except metadata.PackageNotFoundError:
+            import attnattack # the code that runs there; what was installed once may be older
+        except ImportError:
             return None
+        return attnattack.__version__
     for address, there in client.run(version).items():
         if there is None:
             install = f"pip install attnattack=={__version__}"
@@ -216,6 +221,7 @@ def _is_there(folder, id):
     manifest = cloud(folder)/"manifest.json"
     return manifest.exists() and json.loads(manifest.read_text()).get("id") == id
 
+# %% ../../nbs/runs/07_sweeps.ipynb #76839198
 def _outcome(future, job, folder):
     "A future's outcome; an exception of Dask's is one, too"
     if future.status == "finished":
@@ -228,6 +234,7 @@ def _outcome(future, job, folder):
         why = "its workers were lost, again and again (out of memory?)"
     return Outcome(job.id, job.params, folder, "failed", why)
 
+# %% ../../nbs/runs/07_sweeps.ipynb #08b11882
 def _environment(client, plan):
     "What the runs find in their environment: on this machine their share of its cores"
     if type(client.cluster).__name__ != "LocalCluster":
@@ -256,6 +263,7 @@ def _spread(plan, todo, client, wait):
         if not all(future.done() for future in futures):
             _cancel(client, stop, list(futures))
 
+# %% ../../nbs/runs/07_sweeps.ipynb #e2cc522a
 def _cancel(client, stop, futures):
     "Tell the runs under way to end, in order, and forget the others"
     stop.set()
@@ -263,6 +271,7 @@ def _cancel(client, stop, futures):
         _distributed().wait(futures, timeout=20)
     client.cancel(futures)
 
+# %% ../../nbs/runs/07_sweeps.ipynb #40c74455
 def sweep(
     plan: Sweep,
     out,               # folder or URL; runs lie in <out>/<experiment>/<id>

@@ -28,6 +28,7 @@ def _short(value):
     text = str(value)
     return text if len(text) < 60 else f"{text[:24]}…"
 
+# %% ../../nbs/runs/08_verification.ipynb #257ee3e2
 def first_difference(
     first, second, # JSON values
     at="",         # the name of what holds them
@@ -70,6 +71,7 @@ def _metrics(folder):
     text = path.read_text("utf-8").replace(str(folder), "<out>")
     return without_timings(json.loads(text))
 
+# %% ../../nbs/runs/08_verification.ipynb #c5a1d5c3
 def result_difference(
     before, after, # folders of two finished runs
 ) -> str: # "metrics.json: loss: 1 ≠ 2", "patch.png", or empty
@@ -101,6 +103,7 @@ class Verdict:
         same = "code, versions, device, threads and data are the same"
         return f"{self.result} differs; {same}: the experiment is not deterministic"
 
+# %% ../../nbs/runs/08_verification.ipynb #f4f32ab7
 FIELDS = dict(experiment=str, id=str, code=str, params=dict, files=dict) # of a manifest that can be verified
 
 def _original(folder, into):
@@ -114,6 +117,7 @@ def _original(folder, into):
         raise FileNotFoundError(f"{folder}: {said}")
     return folder
 
+# %% ../../nbs/runs/08_verification.ipynb #a308b499
 def _checked(manifest, folder):
     "The manifest, or a `ValueError` that names what it lacks"
     for name, kind in FIELDS.items():
@@ -122,6 +126,7 @@ def _checked(manifest, folder):
             raise ValueError(f"{folder}/manifest.json: {name}: {value!r}, must be a {kind.__name__}"[:200])
     return manifest
 
+# %% ../../nbs/runs/08_verification.ipynb #6cc18244
 def _notebook(manifest, given):
     "The run's notebook: one of the package's, or the one that is given; never one that the manifest names"
     name = manifest["experiment"]
@@ -148,6 +153,7 @@ def _tested():
         if was is not None:
             os.environ["ATTNATTACK_TESTED"] = was
 
+# %% ../../nbs/runs/08_verification.ipynb #5584c2be
 def verify(
     folder,        # of a finished run, or its URL
     notebook=None, # of the run, if it is not one of the package's experiments: a path

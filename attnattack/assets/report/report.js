@@ -200,6 +200,7 @@ function setFilter() {
   }
   table.setFilter(row => conditions.every(fits => fits(RUN_OF.get(row.folder))))
   $("count").textContent = `${shown().length} of ${RUNS.length}`
+  $("count").dataset.filter = state.filter // it is the count for this filter
 }
 const shown = () => table.getRows("active").map(row => RUN_OF.get(row.getData().folder))
 function subject() {
@@ -368,8 +369,11 @@ function drawDifferences(runs) {
 const plots = {}
 function drawBelow() {
   const runs = subject()
-  const which = state.runs.length ? `the ${runs.length} chosen` : `the first ${runs.length} of the table, click rows to choose others`
+  const first = runs.length < FIRST ? "all of the table" : `the first ${FIRST} of the table`
+  const which = state.runs.length ? `the ${runs.length} chosen` : `${first}; click rows to choose`
   $("below").textContent = `Curves, pictures and differences: ${which}`
+  const broken = runs.filter(run => run.fault).map(run => node("p", { className: "fault", textContent: `${run.id}: ${run.fault}` }))
+  $("faults").replaceChildren(...broken)
   for (const name of Object.keys(plots)) plots[name]?.destroy()
   plots.curves = drawCurves(runs)
   plots.effects = drawEffect(shown())
