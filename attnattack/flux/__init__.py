@@ -55,7 +55,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "map_use": [
             "way_settings", "scene_losses", "empty_map", "swapped_maps", "paired_change", "headroom_share",
-            "HiddenObjects", "write_triptychs", "read_objects", "object_hits", "MAP_LABELS", "with_errors", "encode_maps",
+            "HiddenObjects", "write_triptychs", "read_objects", "object_hits", "MAP_LABELS", "with_errors",
+            "encode_maps",
         ],
     },
 )
