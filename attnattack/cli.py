@@ -46,15 +46,14 @@ def _tyro(argv):
         argv = plain_booleans(argv, commands["latent"])
     if argv[:1] == ["semantic"]:
         commands = commands | dict(semantic=semantic_command(argv))
-    if argv[:1] and argv[0] in EXAMPLES and {"-h", "--help"} & set(argv):
-        commands = commands | {argv[0]: _with_example(commands[argv[0]], argv[0])}
-    return tyro.extras.subcommand_cli_from_dict(
-        commands,
-        args=argv,
-        prog="attnattack",
-        description=about,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    with _example_shown(commands, argv):
+        return tyro.extras.subcommand_cli_from_dict(
+            commands,
+            args=argv,
+            prog="attnattack",
+            description=about,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
 
 # %% ../nbs/90_cli.ipynb #c0de5d02
 EXAMPLES = dict(
@@ -75,10 +74,19 @@ EXAMPLES = dict(
     semantic="attnattack semantic sample dusk.png --out thermal.png",
 )
 
-def _with_example(command, name):
-    "A command whose help shows an example"
-    doc = f"{command.__doc__}\n\nExample: {EXAMPLES[name]}"
-    return type(command.__name__, (command,), dict(__doc__=doc))
+@contextlib.contextmanager
+def _example_shown(commands, argv):
+    "Inside the block the help of the command that was typed ends with an example"
+    name = next(iter(argv), None)
+    if name not in EXAMPLES:
+        yield
+        return
+    command, doc = commands[name], commands[name].__doc__
+    command.__doc__ = f"{doc}\n\nExample: {EXAMPLES[name]}"
+    try:
+        yield
+    finally:
+        command.__doc__ = doc
 
 # %% ../nbs/90_cli.ipynb #e6e8c6e3
 def _unboxed(text):

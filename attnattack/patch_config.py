@@ -7,6 +7,7 @@ __all__ = ['LABEL_RULES', 'MAY_CHANGE_ON_RESUME', 'PatchConfig', 'patch_pixels',
 
 # %% ../nbs/10_config.ipynb #14d88ebd
 from dataclasses import dataclass
+from pathlib import Path
 from string import Formatter
 import re
 from .base.config import Configuration, setting
@@ -103,6 +104,8 @@ def _check_words(config):
         value = getattr(config, name)
         if isinstance(value, str) and not value.strip():
             raise ValueError(f"{name}: {value!r}, must be a word")
+    if config.out and Path(config.out).exists() and not Path(config.out).is_dir():
+        raise ValueError(f"out: {config.out}, is a file, must be a folder")
     if config.device and not re.fullmatch(r"(cpu|cuda|mps|xpu|meta)(:\d+)?", config.device):
         raise ValueError(f"device: {config.device!r}, must be a device of torch: cpu, cuda, cuda:1, mps")
 

@@ -9,6 +9,7 @@ __all__ = ['weights_of', 'mean_terms', 'PatchParts', 'PatchRun']
 from dataclasses import fields
 import torch
 from accelerate import Accelerator
+from .base.names import check_device
 from .base.training import check_tracker, is_due
 from .diagnosis import Trace
 from .frames import check_disjoint, frame_class, load_classifiers, load_frames, target_class
@@ -54,6 +55,7 @@ class PatchParts:
         model=None, classifier=None, # loaded parts; None: those that the configuration names
     ):
         check_tracker(config.log_with if config.out else None)
+        check_device(config.device)
         self.config = config
         self.accelerator = Accelerator(cpu=config.device == "cpu" or not torch.cuda.is_available())
         self.device = torch.device(config.device) if config.device else self.accelerator.device

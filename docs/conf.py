@@ -17,6 +17,7 @@ toc_object_entries = False   # thousands of names would slow every page down
 
 nb_execution_mode = "off"   # the notebooks are committed with their outputs
 nb_merge_streams = True
+nb_render_markdown_format = "myst"   # links in tables that code makes lead on, too
 nb_mime_priority_overrides = [("html", "text/markdown", 1)]
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
@@ -49,12 +50,11 @@ def _rst(text):
     return " ".join(f"{words}\\ {code}\\" if code else words for words, code in zip(plain, codes))
 
 def _settings_lines(config):
-    "The fields of a configuration: type, rule and help"
+    "The fields of a configuration: help and rule"
     from attnattack.base.config import settings_of
     for row in settings_of(config):
         rule = f" ({row.rule})" if row.rule else ""
         yield f":param {row.name}: {_rst(row.help + rule)}"
-        yield f":type {row.name}: {_rst(row.type)}"
 
 def _docment_lines(thing):
     "A line for each parameter that has a comment, and one for what comes back"
@@ -74,9 +74,11 @@ def add_docments(app, what, name, thing, options, lines):
     if what not in ("class", "function", "method"):
         return
     from attnattack.base.config import Configuration
-    is_config = inspect.isclass(thing) and issubclass(thing, Configuration) and dataclasses.is_dataclass(thing)
+    if inspect.isclass(thing) and issubclass(thing, Configuration) and dataclasses.is_dataclass(thing):
+        lines += ["", *_settings_lines(thing), ""]
+        return
     try:
-        found = list(_settings_lines(thing) if is_config else _docment_lines(thing))
+        found = list(_docment_lines(thing))
     except (AttributeError, OSError, SyntaxError, TypeError, ValueError):
         found = []   # no source: made on the spot
     lines += ["", *found, ""]

@@ -1,5 +1,5 @@
 "The demonstration's page: whole or absent, needs no other machine, described in words, errors in one line"
-import shlex
+import shlex, shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -86,3 +86,18 @@ def test_each_command_has_an_example_that_it_understands(name, capsys):
     cli.parse(shlex.split(example)[1:])   # or a ValueError
     assert cli.main([name, "--help"]) == 0
     assert f"Example: {example}" in " ".join(capsys.readouterr().out.split())
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+def test_the_page_is_readable_on_a_telephone(made):
+    if not BROWSER: pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    asked = []
+    with sync_api.sync_playwright() as p, p.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"]) as browser:
+        page = browser.new_page(viewport=dict(width=390, height=800))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(made[0].as_uri())
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        sizes = page.evaluate("[...document.querySelectorAll('figure img')].map(i => i.naturalWidth && i.clientWidth)")
+    assert wide <= 390 and min(sizes) >= 140, (wide, sizes)
+    assert [url for url in asked if not url.startswith(("data:", made[0].as_uri()))] == []

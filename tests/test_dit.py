@@ -15,7 +15,7 @@ from transformers import T5Tokenizer
 
 from attnattack.base import boxes, calls
 from attnattack.base.boxes import Target
-from attnattack.dit import blocks, concepts, flow, layout, losses, maps, pipeline, records, steering, trace, words
+from attnattack.dit import blocks, concepts, flow, folder, layout, losses, maps, pipeline, records, steering, trace, words
 from attnattack.dit.blocks import map_part, read_call
 from attnattack.dit.families import SMALL, joint_inputs, small_pipeline
 from attnattack.dit.maps import JointCapture, assert_unwatched, watched
@@ -265,6 +265,41 @@ def test_guided_pictures_that_are_not_square(name):
     assert pipe.records[1].losses[0] < pipe.records[0].losses[0]
 
 
+def test_a_killed_folder_goes_on(tmp_path):
+    "A process is killed in the middle of a flow attack; the next one makes what is missing, and no more"
+    from attnattack import latent
+    from attnattack.utils import save_image
+    for i in range(2):
+        save_image(torch.rand(3, 64, 64, generator=generator(i)) * 2 - 1, tmp_path / f"images/{i}.png")
+    small_pipeline("flux").save_pretrained(tmp_path / "model")
+    config = latent.LatentConfig(
+        data=str(tmp_path / "images"), out=str(tmp_path / "out"), model=str(tmp_path / "model"),
+        classifier="dummy", device="cpu", size=64, start_step=19, iterations=1)
+    code = ("import os, sys; from attnattack import latent; from attnattack.dit import attack_flow_folder\n"
+            f"for event in attack_flow_folder(latent.{config!r}, latent):\n"
+            "    if event.kind == 'done': os._exit(9)")
+    assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 9
+    (tmp_path / "out/records.jsonl").open("a").write('{"stem": "1", "na')
+    events = list(folder.attack_flow_folder(config, latent))
+    assert [e.names for e in events if e.kind == "done"] == [("1.png",)]
+    assert latent.summary(config.out)[0]["n"] == 2
+
+
+def test_the_command_chooses_by_itself(tmp_path, capsys):
+    "`attnattack latent` with a folder of FLUX: the flow attack; the second start finds it done"
+    from attnattack.cli import main
+    from attnattack.utils import save_image
+    save_image(torch.rand(3, 64, 64, generator=generator(0)) * 2 - 1, tmp_path / "images/a.png")
+    small_pipeline("flux").save_pretrained(tmp_path / "model")
+    given = dict(data=tmp_path / "images", out=tmp_path / "out", model=tmp_path / "model", classifier="dummy", device="cpu",
+                 size=64, start_step=19, iterations=1)
+    words_ = [str(part) for name, value in given.items() for part in (f"--{name}", value)]
+    for said in ("attack 1 of 1", "1 of 1 pictures are done already"):
+        assert main(["latent", *words_]) in (0, None)
+        assert said in capsys.readouterr().out
+    assert folder.is_flow_model(tmp_path / "model") and len((tmp_path / "out/records.jsonl").read_text().splitlines()) == 1
+
+
 FAULTS = {
     "a family's order turned": (blocks, blocks, "_joined", lambda order, text, picture: dict(
         picture=slice(0, picture), text=slice(picture, picture + text)) if order == "text first" else dict(
@@ -283,6 +318,7 @@ FAULTS = {
     "parameters that ask for a gradient": (calls, calls, "frozen", contextlib.nullcontext),
     "forward guidance of nothing": (steering, steering, "text_bias", lambda layouts, size, text, strength: torch.zeros(1, 16, text)),
     "a step that forgets the move": (steering, steering.JointSteering, "guide", lambda self, kw: None),
+    "pictures whose latents are nothing": (folder, folder, "fill_tokens", lambda pipe, x: torch.zeros(1, 16, 64)),
     "a call that nobody guides": (pipeline, pipeline, "steered_flow", lambda *args: contextlib.nullcontext(SimpleNamespace(records=[]))),
     "a midpoint at the wrong place": (flow, flow, "SOLVERS", ("euler", "euler", "euler")),
 }

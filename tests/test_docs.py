@@ -10,6 +10,8 @@ from urllib.parse import unquote, urljoin
 import pytest
 
 import handbook, pages
+from attnattack.base.config import settings_of
+from attnattack.latent.config import LatentConfig
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPENED = ("nbs/index", "nbs/03_hijack", "nbs/06_loss", "nbs/90_cli", "nbs/latent/index", "nbs/experiments/patch_attack", "api/trunk", "api/latent")
@@ -43,7 +45,7 @@ def test_no_link_is_dead(texts):
     ids = {path: set(re.findall(r'\b(?:id|name)="([^"]+)"', text)) for path, text in texts.items()}
     dead = []
     for path, text in texts.items():
-        for link in map(html.unescape, re.findall(r'\b(?:href|src)="([^"]+)"', text)):
+        for link in map(html.unescape, re.findall(r'<[a-z]+\b[^<>]*?\b(?:href|src)="([^"]+)"', text)):
             if re.match(r"\w+:|//", link):
                 continue
             file, _, anchor = link.partition("#")
@@ -84,6 +86,9 @@ def test_the_api_is_whole(texts):
 def test_the_api_shows_comments_and_shapes(site, texts):
     page = html.unescape(re.sub(r"<[^>]+>", "", texts[site[0] / "api/trunk.html"]))
     assert "picture, [B, 3, H, W], float, RGB, [-1, 1]" in page   # check_image
+    latent = html.unescape(re.sub(r"<[^>]+>", "", texts[site[0] / "api/latent.html"])).replace("’", "'")
+    rows = [row for row in settings_of(LatentConfig) if row.rule and "`" not in row.help]
+    assert len(rows) > 5 and [row.name for row in rows if f"{row.help} ({row.rule})" not in latent] == []
     assert 'href="../nbs/00_utils.html#:~:text=check_image"' in texts[site[0] / "api/trunk.html"]
 
 def test_colab_is_offered_where_the_project_is_on_github(monkeypatch):

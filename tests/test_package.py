@@ -116,8 +116,16 @@ def test_a_type_checker_sees_through_the_doors(installed, tmp_path):
     assert 'Unexpected keyword argument "shape" for "load_diffusion"' in said
     assert "attnattack.models.Diffusion" in said
 
-@pytest.mark.skipif(not hasattr(cli, "Demo"), reason="the command demo is not there")
-def test_demo(command, tmp_path):
-    command("demo")
-    page, = tmp_path.rglob("*.html")
-    assert page.stat().st_size > 10_000
+needs_demo = pytest.mark.skipif(not hasattr(cli, "Demo"), reason="the command demo is not there")
+
+@needs_demo
+def test_a_part_of_the_demonstration(installed, tmp_path):
+    python = installed / "venv/bin/python"
+    done = subprocess.run([python, "-m", "attnattack.demo"], cwd=tmp_path, env=without("PYTHONPATH"), capture_output=True, text=True)
+    assert done.returncode == 0 and "demo: a page of" in done.stdout, done.stderr
+
+@needs_demo
+@pytest.mark.slow
+def test_the_whole_demonstration(command, tmp_path):
+    command("demo", "--out", "page.html")
+    assert (tmp_path / "page.html").stat().st_size > 10_000

@@ -32,6 +32,8 @@ def mentions(text, value):
     shown = {str(value), repr(value), str(value)[:30], repr(value)[:30]}
     if isinstance(value, float):
         shown |= {f"{value:g}", f"{value:.3g}"}
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        shown |= {repr(float(value)), f"{float(value):g}"}
     kinds = {type(value).__name__, "None" if value is None else type(value).__name__}
     is_empty = value in ("", [], (), {}) if isinstance(value, (str, list, tuple, dict)) else False
     return any(s and s in text for s in shown | kinds) or is_empty
@@ -235,8 +237,9 @@ def experiment_cases(out):
         for parameter in parameters_of(notebook).values():
             if parameter.name == "out":
                 continue
-            wrong = ("x", "[1]") if isinstance(parameter.default, (int, float, bool)) else ("{a: 1}",)
-            for text in wrong:
+            if not isinstance(parameter.default, (int, float, bool)):
+                continue # any text is a text
+            for text in ("x", "[1]"):
                 yield ["run", name, "-p", parameter.name, text, "--out", out], parameter.name, text
         yield ["run", name, "-p", "nosuch", "1", "--out", out], "nosuch", "1"
 
@@ -253,7 +256,8 @@ def sweep_cases(home, out):
         for i, value in enumerate(values):
             file = home / f"{name}{i}.yaml"
             file.write_text(("" if name == "experiment" else "experiment: patch_attack\n") + f"{name}: {value}\n")
-            yield ["sweep", str(file), "--out", out], name, value
+            part = [p.strip() for p in re.split(r"[{}:]", str(value)) if p.strip()]
+            yield ["sweep", str(file), "--out", out], name, part[-1] if part else value
 
 
 def run_command(argv, folder):
@@ -334,7 +338,7 @@ KINDS = dict( # kind of argument → wrong values
     count=(0, -1, 1.5, NAN, INF, "x", None), whole=(1.5, NAN, INF, "x", None),
     positive=(0, -1, NAN, INF, "x", None), least0=(-1, NAN, INF, "x", None), share=(-.1, 1.1, NAN, "x", None),
     name=("", "zebra", 99, None, 1.5), choice=("nosuch", "", 3, None), file=("missing", "folder", "pipe", "empty", "noise", "/dev/zero"),
-    folder=("missing", "noise", "pipe"), phrase=("", "zebra", 3, None), empty=([],),
+    folder=("missing", "noise", "pipe"), phrase=("", "zebra", 3), empty=([],),
     image=("none", "ndim", "channels", "integer", "nan", "range", "empty", "list"), text=(3, None))
 
 

@@ -19,10 +19,10 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # ---- work that can be ended: folder → nothing; each writes into `out`
 
 def latent_pictures(home):
-    "Four pictures, and their folder"
+    "Three pictures, and their folder"
     from attnattack.data import OffRoad
     from attnattack.utils import save_image
-    for i, frame in enumerate(OffRoad(4, 0, 32)):
+    for i, frame in enumerate(OffRoad(3, 0, 32)):
         save_image(frame.image, home / f"pictures/{i}.png")
     return home / "pictures"
 
@@ -44,7 +44,7 @@ def patch(home, out):
     from attnattack.attack import PatchConfig, train_patch
     config = PatchConfig(
         model="dummy", classifier="dummy", n=4, n_val=2, height=64, width=64, patch_size=16, k=2,
-        accumulate=2, w_self=100., w_cross=100., label="dataset", device="cpu", iterations=16,
+        accumulate=2, w_self=100., w_cross=100., label="dataset", device="cpu", iterations=12,
         checkpoint_every=1, val_every=2, log_with=None, out=str(out))
     for _ in train_patch(config):
         pass
@@ -108,7 +108,7 @@ def forked(work, *args, before=None):
         os._exit(code)
 
 
-def ended(child, seconds=120):
+def ended(child, seconds=1200):
     "The exit status of a process; 124 where it had to be killed"
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -215,7 +215,10 @@ class AnyLine:
     def __call__(self, number, generator):
         name = [*WORKS][number % len(WORKS)]
         at, error = generator.randint(1, self.counts[name]), generator.choice(ERRORS)
-        return name, stopped_at(WORKS[name], self.model, at, error)
+        said = stopped_at(WORKS[name], self.model, at, error)
+        if said:
+            self.model = Model() # what is left behind here must not be found again
+        return name, said and f"{name}: {said}"
 
 
 SECTIONS["interrupts_hijack"] = Section(EveryLine)

@@ -5,7 +5,7 @@ from importlib import metadata
 from constraints import Requirement, canonicalize_name, project
 
 # an extra's packages may be imported, inside of functions, by these parts of the package
-MAY_NEED = {"runs": {"runs", "cluster", "cloud"}, "layout": {"lab"}, "evaluate": {"baselines"}, "flux": {"prodigy"}, "cli.py": {"runs"}}
+MAY_NEED = {"runs": {"runs", "cluster", "cloud"}, "layout": {"lab"}, "evaluate": {"baselines"}, "flux": {"prodigy"}, "commands": {"runs"}}
 CALLED = {   # never imported by us: who uses it
     "bokeh": "Dask's page, `attnattack sweep --dashboard`",
     "boto3": "cloudpathlib, for s3://",
@@ -24,6 +24,7 @@ CALLED = {   # never imported by us: who uses it
     "moto": "tests/test_sweep.py, as a server",
     "mypy": "tools/check.py, as a command",
     "myst-nb": "docs/conf.py, as an extension",
+    "nbdev": "tools/check.py, as commands",
     "sphinx": "tools/handbook.py, as a command",
     "sphinx-mathjax-offline": "docs/conf.py, for MathJax",
     "tensorboard": "accelerate, for the curves",

@@ -11,6 +11,7 @@ LAB = "http://localhost:8888/lab/tree"   # where `make lab` serves nbs/
 TEXTS = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "data/README.md")   # what notebooks link to
 WINGS = ("base", "scenes", "latent", "layout", "flux", "dit", "evaluate", "runs")   # by their floors
 FRONT = "nbs/index.html"
+ANCHOR = re.compile(r"(\]\([^)\s:]*#)([^)\s]+)")   # of a relative link: what is before it, its name
 
 # ---- a notebook as a page ----
 
@@ -50,6 +51,10 @@ def fold(cell, is_index):
     elif kinds and all(kind == {"text/markdown", "text/plain"} for kind in kinds):
         cell.metadata["tags"] = ["hide-input"]
 
+def small_anchors(text):
+    "Jupyter's anchors keep their capitals, Sphinx's do not"
+    return ANCHOR.sub(lambda link: link[1] + link[2].lower(), text)
+
 def page(root, path):
     "A notebook as Sphinx reads it"
     nb = nbformat.read(path, 4)
@@ -59,6 +64,11 @@ def page(root, path):
             fold(cell, path.stem == "index" and path.parent.name != "nbs")   # the front page shows its code
     visible(nb)
     nb.cells = [c for c in nb.cells if c.source.strip() and not c.source.startswith("if __name__ ==")]
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            cell.source = small_anchors(cell.source)
+        for data in (o.data for o in cell.get("outputs", ()) if "data" in o and "text/markdown" in o.data):
+            data["text/markdown"] = small_anchors("".join(data["text/markdown"]))
     describe(nb.cells)
     nb.cells.insert(1, open_elsewhere(root, name_of(root, path)))
     return nb
@@ -76,8 +86,9 @@ def sidebar(places):
     flat = [p for p in places if "/" not in p and p != "index"]
     return {
         "Start": [p for p in flat if not p[:2].isdigit()],
-        "The trunk": [p for p in flat if p[:2].isdigit()],
+        "The trunk": [p for p in flat if p[:2].isdigit() and p[:2] <= "10"],
         "The wings": [f"{wing}/index" for wing in WINGS],
+        "The command": [p for p in flat if p[:2].isdigit() and p[:2] > "10"],
         "Experiments": inside("results") + inside("experiments"),
         "Reference": ["../api/index", "../CONTRIBUTING", "../CHANGELOG", "../data/README"],
     }

@@ -2,7 +2,7 @@
 
 MUTANTS = [
     # those that survived in version 0.1
-    ("patch_run", "PatchRun._wanted", "if self.target is not None:", "if False:"),
+    ("patch_run", "PatchParts._wanted", "if self.target is not None:", "if False:"),
     ("latent.preparation", "Prepared.wanted", "if self.target is None else", "if True else"),
     ("attention", "average", "for a in maps.values()]", "for a in [*maps.values()][:1]]"),
     ("attention", "select", "places is None or place_of(name) in places", "True"),
@@ -201,7 +201,7 @@ MUTANTS = [
     ("flux.semantic_attention", "SemanticCrossAttention.forward", "self.scale * self.to_out", "self.to_out"),
     ("flux.semantic_attention", "SemanticFusion.forward", "[added, added]", "[torch.zeros_like(added), added]"),
     ("flux.semantic_attention", "places", "% columns % per_panel", "% columns"),
-    ("flux.semantic_attention", "_appended", "ids[:, 0] = 1", "pass"),
+    ("flux.semantic_module", "_appended", "ids[:, 0] = 1", "pass"),
     ("flux.lora", "check_lora", "if len(names) > 1:", "if False:"),
     ("flux.lora", "add_lora", "transformer.requires_grad_(False)", "pass"),
     ("flux.triptychs", "right_mask", "mask[..., x.shape[3] // 2:] = 1", "mask[..., :x.shape[3] // 2] = 1"),
@@ -248,6 +248,17 @@ MUTANTS = [
     ("runs.order", "build_order", "FLOORS.get(folder, 3)", "3"),
     ("cli", "exit_code", "return 130", "return 1"),
     ("cli", "message", '"interrupted"', "_line(e)"),
-    ("cli", "_booleans", 'if said != "false":', "if True:"),
-    ("cli", "_parts_upto", "names.index(meant[-1]) + 1", "names.index(meant[-1])"),
+    ("commands.attacks", "plain_booleans", 'if said != "false":', "if True:"),
+    ("commands.selftest", "_parts_upto", "names.index(meant[-1]) + 1", "names.index(meant[-1])"),
+    # rooms of their own since version 0.2
+    ("commands.attacks", "latent_command", "ours: (theirs,)", "ours: ()"),
+    ("commands.semantic", "_check_weights", 'mode != "none"', "True"),
+    ("commands.pictures", "check_layout", "if not has_words(command.prompt, phrase):", "if False:"),
+    ("flux.files", "read_panel", "picture.width % 16 or", "False and"),
+    ("latent.events", "_show", "len(event.names) if event.kind == \"skipped\" else 1", "1"),
+    ("latent.bench", "ready_naive", "latent_of_noise(model, picture[:1])", "2 * latent_of_noise(model, picture[:1])"),
+    ("layout.pictures", "_made", "if i == 0:", "if False:"),
+    ("base.names", "gpu_count", 'built[1] != "None" else 0', 'built[1] != "None" else 8'),
+    ("base.config", "under_new_names", "new_names.get(name, name): value", "name: value"),
+    ("frames", "_readable", "skipped.append((path.name, str(error)))", "raise"),
 ]

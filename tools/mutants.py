@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mutant_list import MUTANTS
@@ -30,7 +30,7 @@ PATIENCE = 2  # times as long on the clock, where others use the machine
 TESTS = {  # the first part of a module's name → the file of tests that is asked last
     "hijack": "test_hijack", "release": "test_hijack", "attack": "test_resume", "patch_run": "test_resume",
     "latent": "test_latent", "layout": "test_layout", "flux": "test_semantic", "dit": "test_dit",
-    "evaluate": "test_evaluate", "runs": "test_sweep", "cli": "test_cli",
+    "evaluate": "test_evaluate", "runs": "test_sweep", "cli": "test_cli", "commands": "test_cli",
 }
 
 
@@ -101,17 +101,34 @@ def mutated(
     return text[:start] + changed + text[end:]
 
 
+def fault_of(package, mutant):
+    "What is wrong with an entry, or None"
+    try:
+        mutated((package / mutant.file).read_text("utf-8"), mutant)
+    except OSError:
+        return f"{mutant.module}: no such module"
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def found_again(package, mutant):
+    "The entry with the module to which its function has moved; itself where there is no such module, or several"
+    paths = [p for p in package.rglob("*.py") if p.name != "_modidx.py"]
+    modules = [".".join(p.relative_to(package).with_suffix("").parts) for p in paths]
+    moved = [m for name in modules if fault_of(package, m := replace(mutant, module=name)) is None]
+    return moved[0] if len(moved) == 1 else mutant
+
+
 def read_mutants(
     package=ROOT / "attnattack",
     entries=MUTANTS,
 ) -> list:
-    "The list, each entry checked against the package"
-    found, faults = [Mutant(*entry) for entry in entries], []
-    for mutant in found:
-        try:
-            mutated((package / mutant.file).read_text("utf-8"), mutant)
-        except (OSError, ValueError) as error:
-            faults.append(str(error))
+    "The list, each entry checked against the package; functions that have moved to another module are followed"
+    found = []
+    for mutant in (Mutant(*entry) for entry in entries):
+        found.append(mutant if fault_of(package, mutant) is None else found_again(package, mutant))
+    faults = [fault for mutant in found if (fault := fault_of(package, mutant))]
     if len(set(found)) != len(found):
         faults.append("an entry stands in the list twice")
     if faults:
@@ -322,20 +339,42 @@ def table(verdicts):
                 verdicts=[asdict(v) for v in verdicts])
 
 
+def kept_verdicts(file, chosen):
+    "What an earlier start has written, of those that are asked for again"
+    if not (file and file.exists()):
+        return []
+    rows = json.loads(file.read_text("utf-8"))["verdicts"]
+    found = [Verdict(**row | dict(mutant=Mutant(**row["mutant"]))) for row in rows]
+    return [verdict for verdict in found if verdict.mutant in chosen]
+
+
+def told(verdicts):
+    "The counts"
+    found = table(verdicts)
+    print(f"{found['tried']} faults: {found['killed']} killed, {len(found['survived'])} survived, "
+          f"{found['seconds']} s of processor")
+    return 0
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", metavar="TEXT", help="faults whose line holds this")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth of them (default: all)")
+    parser.add_argument("--from", type=int, default=0, metavar="N", dest="first", help="after the first N")
     parser.add_argument("--list", action="store_true", help="check the list, and print it")
     parser.add_argument("--sane", action="store_true", help="ask the judges about the package as it is, first")
     parser.add_argument("--no-tests", action="store_true", help="do not ask the files of tests")
     parser.add_argument("--to", type=Path, metavar="FILE.json", help="where the verdicts go")
     args = parser.parse_args(argv)
-    chosen = [m for m in read_mutants() if args.only in str(m)][::args.every]
+    chosen = [m for m in read_mutants() if args.only in str(m)][args.first::args.every]
     if args.list:
         print(*chosen, f"{len(chosen)} faults", sep="\n")
         return 0
-    judges, verdicts = [ask_selftest, ask_room, ask_tests][:2 if args.no_tests else 3], []
+    judges = [ask_selftest, ask_room, ask_tests][:2 if args.no_tests else 3]
+    verdicts = kept_verdicts(args.to, chosen)
+    chosen = [m for m in chosen if m not in {v.mutant for v in verdicts}]
+    if not chosen:
+        return told(verdicts)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = warm_copy(Path(folder).resolve())
         if args.sane:
@@ -347,10 +386,7 @@ def main(argv=None):
             print(f"{word:28} {verdict.seconds:6.1f} s  {mutant}", flush=True)
             if args.to:
                 args.to.write_text(json.dumps(table(verdicts), indent=1) + "\n", "utf-8")
-    found = table(verdicts)
-    print(f"{found['tried']} faults: {found['killed']} killed, {len(found['survived'])} survived, "
-          f"{found['seconds']} s of processor")
-    return 0
+    return told(verdicts)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,10 @@ def _replaced(module, max_cells):
     return convolve
 
 # %% ../../nbs/base/05_cpu.ipynb #df3feb55
+def _put_back(modules):
+    for module in modules:
+        vars(module).pop("_conv_forward", None)
+
 @contextmanager
 def small_map_convolutions(
     net: torch.nn.Module,
@@ -78,8 +82,11 @@ def small_map_convolutions(
                 module._conv_forward = _replaced(module, max_cells)
         yield installed
     finally:
-        for module in installed:
-            vars(module).pop("_conv_forward", None)
+        try:
+            _put_back(installed)
+        except BaseException: # an interrupt in the middle: once more, from the beginning
+            _put_back(installed)
+            raise
 
 # %% ../../nbs/base/05_cpu.ipynb #d07190fc
 def _selftest():

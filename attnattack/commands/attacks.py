@@ -67,10 +67,11 @@ def latent_command() -> type: # a frozen dataclass
                 _say_summary(config.out, config.data)
                 return
             check_paths(config)
-            from attnattack.latent.folder import run_folder
-            from attnattack.latent.records import read_records
-            failed = run_folder(config)
-            if read_records(config.out):
+            from attnattack import latent
+            from attnattack.dit import is_flow_model, run_flow_folder
+            is_flow = is_flow_model(config.model)
+            failed = run_flow_folder(config, latent) if is_flow else latent.run_folder(config)
+            if latent.read_records(config.out):
                 _say_summary(config.out)
             if failed:
                 raise RuntimeError(failed)

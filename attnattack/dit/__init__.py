@@ -20,6 +20,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "SOLVERS", "flow_walk", "flow_times", "flow_invert", "Flow", "flow_of", "fill_tokens",
             "fill_decode", "fill_flow", "FlowConfig", "FlowRecord", "attended_flow_step", "flow_attack",
         ],
+        "folder": [
+            "FLOW_PIPELINES", "FlowIteration", "FlowResult", "attack_flow_folder", "attack_picture",
+            "check_flow", "flow_config", "is_flow_model", "load_flow", "picture_flow", "refuse_unused",
+            "run_flow_folder", "schedule_shift",
+        ],
         "layout": [
             "PLACES_WITH_TEXT", "JointGuidance", "GuidedStep", "cells_inside", "guided_walk",
             "joint_layout_loss", "moved", "text_columns", "walk_losses",

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'NUMBERS', 'OLD', 'Parameter', 'code_cells', 'parameters_of', 'from_yaml', 'to_yaml', 'read_yaml',
-           'check_parameters', 'read_parameters', 'parameters_text']
+           'check_parameters', 'parameters_text', 'read_parameters']
 
 # %% ../../nbs/runs/02_parameters.ipynb #d675b405
 from dataclasses import dataclass
@@ -225,6 +225,21 @@ def check_parameters(
             raise ValueError(f"{name}: no such parameter, {nearest_names(str(name), list(known))}")
     return {name: _convert(value, known[name]) for name, value in given.items()}
 
+# %% ../../nbs/runs/02_parameters.ipynb #5e1a0c42
+def parameters_text(
+    experiment, # name, or path of a notebook
+) -> str:       # a line for each parameter
+    "The parameters of an experiment with defaults and help, or a `ValueError` with the nearest name"
+    known = parameters_of(notebook_of(experiment)).values()
+    if not known:
+        return f"{experiment}: takes no parameters"
+    def value(p):
+        return f"({p.must or 'any'})" if p.default is None else json.dumps(p.default)
+    shown = {p.name: value(p) for p in known}
+    names, values = (max(map(len, column)) for column in (shown.keys(), shown.values()))
+    values = min(values, 24)
+    return "\n".join(f"{p.name:{names}}  {shown[p.name]:{values}}  {p.help}".rstrip() for p in known)
+
 # %% ../../nbs/runs/02_parameters.ipynb #6ae12c2a
 def read_parameters(
     file,            # YAML: parameters, or an entry for each experiment with its parameters
@@ -241,21 +256,6 @@ def read_parameters(
     if not isinstance(data, dict):
         raise ValueError(f"{file}: holds a {type(data).__name__}, must hold names and values of parameters")
     return data
-
-# %% ../../nbs/runs/02_parameters.ipynb #5e1a0c42
-def parameters_text(
-    experiment, # name, or path of a notebook
-) -> str:       # a line for each parameter
-    "The parameters of an experiment with defaults and help, or a `ValueError` with the nearest name"
-    known = parameters_of(notebook_of(experiment)).values()
-    if not known:
-        return f"{experiment}: takes no parameters"
-    def value(p):
-        return f"({p.must or 'any'})" if p.default is None else json.dumps(p.default)
-    shown = {p.name: value(p) for p in known}
-    names, values = (max(map(len, column)) for column in (shown.keys(), shown.values()))
-    values = min(values, 24)
-    return "\n".join(f"{p.name:{names}}  {shown[p.name]:{values}}  {p.help}".rstrip() for p in known)
 
 # %% ../../nbs/runs/02_parameters.ipynb #a6791267
 def _selftest():
