@@ -214,7 +214,7 @@ MUTANTS = [
     ("dit.flow", "flow_attack", "loss.backward()", "(-loss).backward()"),
     ("dit.losses", "map_distance", "return total / numbers", "return total"),
     ("dit.losses", "_difference", "with torch.no_grad(): target", "target"),
-    ("dit.layout", "layout_energy", "/ look.sum(2)", ""),
+    ("dit.layout", "_outside", "/ look.sum(1)", ""),
     ("dit.maps", "Watch._begin", "self.store.clear()", "pass"),
     ("dit.maps", "JointCapture.wants", "key.place in self.places", "True"),
     ("dit.maps", "_positions", "part.start + i", "i"),
