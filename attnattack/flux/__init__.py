@@ -53,6 +53,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "EMBEDDINGS", "OWN", "TAKEN", "as_pictures", "cut_right", "repeated", "with_semantics",
             "one_at_a_time", "SemanticFluxFillPipeline",
         ],
+        "map_use": [
+            "way_settings", "scene_losses", "empty_map", "swapped_maps", "paired_change", "headroom_share",
+            "HiddenObjects", "write_triptychs", "read_objects", "object_hits", "MAP_LABELS", "with_errors",
+            "encode_maps",
+        ],
     },
 )
 
