@@ -189,7 +189,8 @@ def read_objects(
 ) -> tuple:               # class from 0, or -1 [n]; centres (x, y), fractions of the frame [n, 2]
     "The object that a segmenter sees most of, and where"
     counts = torch.stack([(said == k + 1).flatten(1).sum(1) for k in range(len(OBJECTS))], 1)
-    kind, height, width = counts.argmax(1), *said.shape[1:]
+    kind = counts.argmax(1)
+    height, width = said.shape[1:]
     mask = (said == kind[:, None, None] + 1).float()
     total = mask.sum((1, 2)).clamp_min(1)
     x = (mask.sum(1) * (torch.arange(width) + .5)).sum(1) / total / width
