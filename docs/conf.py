@@ -1,7 +1,8 @@
 """How Sphinx makes the pages of `make docs`: offline, from the notebooks and from the docments of the code."""
-import configparser, dataclasses, importlib.util, inspect, re, sys
+import configparser, dataclasses, importlib.util, inspect, os, re, sys
 from pathlib import Path
 
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")   # it speaks of torchvision, which is not needed
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 _settings = configparser.ConfigParser()

