@@ -175,7 +175,7 @@ def command_cases(home):
     pictures.mkdir(exist_ok=True)
     small = ["--model", "dummy", "--device", "cpu"]
     yield from option_cases(["patch"], PatchConfig, ["--out", out], ("out",))
-    yield from option_cases(["latent"], LatentConfig, ["--images_root", str(pictures), "--save_dir", out])
+    yield from option_cases(["latent"], LatentConfig, ["--data", str(pictures), "--out", out])
     yield from option_cases(["evaluate"], EvaluateConfig, ["--clean", str(pictures), "--adversarial", str(pictures)])
     yield from option_cases(["semantic", "train"], SemanticConfig, ["--out", out])
     words = ["layout", "--out", out, "--prompt", "a log", "--box", "log", "0", "0", "1", "1", *small]
@@ -209,9 +209,9 @@ def command_cases(home):
         yield ["evaluate", bad], "run", bad
         yield ["semantic", "sample", bad, "--out", f"{out}.png"], "visible", bad
         yield ["semantic", "sample", bad, "--out", bad], "out", bad
-        yield ["latent", "--images_root", bad, "--save_dir", out], "images_root", bad
-        yield ["latent", "--images_root", str(pictures), "--save_dir", out, "--label_path", bad], "label_path", bad
-        yield ["latent", "--images_root", str(pictures), "--save_dir", out, "--class_names", bad], "class_names", bad
+        yield ["latent", "--data", bad, "--out", out], "data", bad
+        yield ["latent", "--data", str(pictures), "--out", out, "--label_path", bad], "label_path", bad
+        yield ["latent", "--data", str(pictures), "--out", out, "--class_names", bad], "class_names", bad
         yield ["evaluate", "--clean", bad, "--adversarial", str(pictures)], "clean", bad
         yield ["evaluate", "--clean", str(pictures), "--adversarial", bad], "adversarial", bad
         yield ["semantic", "train", "--out", out, "-f", bad], "file", bad

@@ -32,8 +32,8 @@ def latent(home, out):
     from attnattack.latent.config import LatentConfig
     from attnattack.latent.folder import run_folder
     config = LatentConfig(
-        images_root=str(home / "pictures"), save_dir=str(out), pretrained_diffusion_path="dummy",
-        model_name="dummy", device="cpu", res=32, start_step=18, iterations=3, null_iterations=1,
+        data=str(home / "pictures"), out=str(out), model="dummy",
+        classifier="dummy", device="cpu", size=32, start_step=18, iterations=3, null_iterations=1,
         null_growth=0, weight_mode="learnable_detached", weight_lr=.01)
     if failed := run_folder(config, show=False):
         raise RuntimeError(failed)

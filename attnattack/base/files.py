@@ -103,7 +103,7 @@ def sweep_folders(
 # %% ../../nbs/base/00_files.ipynb #9ac0cdae
 def lock_folder(
     folder,                   # is made if need be
-    name: str = "save_dir",   # the setting that names the folder, for the message
+    name: str = "out",        # the setting that names the folder, for the message
 ) -> filelock.FileLock:       # taken; `with` gives it back
     "The folder's lock, or an `OSError` if another process has it"
     Path(folder).mkdir(parents=True, exist_ok=True)
