@@ -1,9 +1,12 @@
 """Attack, guide and look into diffusion models through their attention."""
-import sys
+import logging, sys
 
 import lazy_loader
 
 __version__ = "0.2.0"
+
+# transformers notes at import that torchvision is missing; nothing here uses it
+logging.getLogger("transformers.utils.import_utils").setLevel(logging.ERROR)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

@@ -1,5 +1,7 @@
 "What a notebook cannot show well: self-tests die of a planted fault, doors do not hang, all of them agree"
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -183,3 +185,10 @@ def test_prompts_are_refused_at_once(template):
         utils.fill_prompt(template, label="log")
     with pytest.raises(ValueError, match="^prompt: "):
         models.label_positions(models.dummy_diffusion(), "{label} " + template, "log")
+
+def test_libraries_are_quiet_when_they_are_imported():
+    "Who writes Python meets no note of transformers about torchvision"
+    code = "from attnattack import load_diffusion, layout_pipeline; layout_pipeline(load_diffusion('tiny-sd'))"
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_VERBOSITY")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
