@@ -36,6 +36,8 @@ def defence_value(
     text: str, # name, or name:value
 ) -> tuple:    # (name, value)
     "A defence and its strength"
+    if not isinstance(text, str):
+        raise ValueError(f"defence: {text!r}, must be a name, or name:value")
     name, _, value = text.partition(":")
     if name not in DEFENCES:
         raise ValueError(f"defence: {name!r} is not one of {', '.join(DEFENCES)}")

@@ -10,13 +10,17 @@ __all__ = ['WALKS', 'WEIGHT_MODES', 'SCHEDULES', 'FITS', 'DTYPES', 'DATASETS', '
 from dataclasses import dataclass, fields
 from pathlib import Path
 from string import Formatter
+import warnings
 from ..base.config import Configuration, setting, under_new_names
+from ..base.labels import find_images, read_labels
 
 # %% ../../nbs/latent/00_config.ipynb #b31f42bb
 def check_prompt(
     prompt: str, # holds {label}
 ) -> str:
     "The prompt, or a `ValueError`: it holds {label}, and no other field, format or conversion"
+    if not isinstance(prompt, str):
+        raise ValueError(f"prompt: {prompt!r}, must be a text that holds {{label}}")
     try:
         parts = [part[1:] for part in Formatter().parse(prompt) if part[1] is not None]
     except ValueError as error:
@@ -169,7 +173,7 @@ def parity(
 
 # %% ../../nbs/latent/00_config.ipynb #8dbea734
 def check_paths(config: LatentConfig):
-    "The pictures' folder is there, and so are the files that are named"
+    "The folder holds pictures, the files that are named are there, the labels can be read"
     for name in ("data", "out"):
         if not getattr(config, name):
             raise ValueError(f"{name}: must be given")
@@ -181,6 +185,11 @@ def check_paths(config: LatentConfig):
         file = getattr(config, name)
         if file is not None and not Path(file).is_file():
             raise FileNotFoundError(f"{name}: {file}, no such file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore") # what is left out is said when the pictures are read
+        paths = find_images(config.data)
+    if config.label_path is not None:
+        read_labels(config.label_path, config.label_offset, [path.name for path in paths])
 
 # %% ../../nbs/latent/00_config.ipynb #5012ad3e
 def _selftest():

@@ -35,6 +35,8 @@ def notebook_of(
     experiment, # name, or path of a notebook (ends in .ipynb)
 ) -> Path:
     "An experiment's notebook"
+    if not isinstance(experiment, (str, Path)):
+        raise ValueError(f"experiment: {experiment!r}, must be a name or a path")
     path = Path(experiment)
     if path.suffix == ".ipynb":
         if not path.is_file():
