@@ -39,8 +39,10 @@ def test_every_run_is_finished_once_though_a_worker_is_killed(tiny, tmp_path):
     finally: client.cluster.close(); client.close()
     assert [(o.state, o.why) for o in got] == [("finished", "")] * 5 and len({o.id for o in got}) == 5
     assert finished(out) == [(a, 2 * a) for a in (1, 2, 3, 4, 5)]
-    ends = [l for l in notes.read_text().splitlines() if l.startswith("end")]
-    assert sorted(ends) == [f"end {a}" for a in (1, 2, 3, 4, 5)]
+    lines = notes.read_text().splitlines()
+    ends = [l for l in lines if l.startswith("end")]
+    assert set(ends) == {f"end {a}" for a in (1, 2, 3, 4, 5)}
+    assert len(lines) <= 12, "more than the killed worker's run was made again" # it may die between its end and its manifest
     assert not [p for p in out.rglob(".*")], "something half-written is left"
 
 def test_an_interrupted_sweep_is_resumed(tiny, tmp_path, capsys):
