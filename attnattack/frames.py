@@ -10,22 +10,21 @@ from pathlib import Path
 import hashlib, logging
 from .classifier import Ensemble, labels, load_classifier, predict
 from .data import RELLIS_LABELS, Frame, LabelledImages, OffRoad, Rellis3D, dominant_class, under
-from .patch_config import LABEL_RULES, PatchConfig
+from .patch_config import LABEL_RULES, PatchConfig, check_data
 from .utils import load_image, one_of, to_unit
 
 # %% ../nbs/10_frames.ipynb #21a23d85
 def _all_frames(config):
     "The data that a configuration names, as something with a length and an index"
     size, path = (config.height, config.width), Path(config.data)
+    check_data(config.data)
     if config.data == "offroad":
         return _offroad(config)
     if path.is_file():
         return [Frame(load_image(path, size)[0], name=path.stem)]
     if (path/"Rellis-3D").is_dir() or list(path.glob("*.lst")):
         return _told(Rellis3D(path, config.split, size=size, on_error=config.on_error))
-    if path.is_dir():
-        return _readable(LabelledImages(path, size=size), config)
-    raise FileNotFoundError(f"data: {config.data!r} is neither 'offroad' nor a file or folder")
+    return _readable(LabelledImages(path, size=size), config)
 
 # %% ../nbs/10_frames.ipynb #8e548a9d
 def _offroad(config):

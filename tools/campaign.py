@@ -2,7 +2,7 @@
 
 `python tools/campaign.py kills_patch=60 threads=20 --to FOLDER` makes trials 0 … n-1 of each, writes what came of
 them as it goes, and goes on from there when it is started again. A trial is a function (number, generator) → None, or
-a line that says what did not hold. nbs/experiments/campaign.ipynb makes all of them and shows the table."""
+a line that says what did not hold."""
 import argparse
 import json
 import os

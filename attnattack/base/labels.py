@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'OTHERS', 'TABLES', 'NUMBERED', 'SYNSET', 'IMAGENET_CLASSIFIERS', 'natural', 'class_folders',
-           'find_images', 'folder_labels', 'label_form', 'read_labels', 'read_names', 'imagenet_names', 'check_labels']
+           'find_images', 'check_holds_pictures', 'folder_labels', 'label_form', 'read_labels', 'read_names',
+           'imagenet_names', 'check_labels']
 
 # %% ../../nbs/base/07_labels.ipynb #fb1eea0a
 from importlib import resources
@@ -59,6 +60,18 @@ def find_images(
     if others:
         warnings.warn(f"{folder}: {left}; pictures are {read}", stacklevel=2)
     return paths
+
+# %% ../../nbs/base/07_labels.ipynb #a7c31e02
+def check_holds_pictures(
+    name: str, # the setting, for the message
+    folder,
+):
+    "`ValueError` or `FileNotFoundError`, unless a picture lies in a folder or somewhere below it; opens none"
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{name}: {folder}, no such folder")
+    if not any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*")):
+        raise ValueError(f"{name}: {folder}, holds no picture, must hold at least one of {' '.join(SUFFIXES)}")
 
 # %% ../../nbs/base/07_labels.ipynb #77a1c0d2
 def folder_labels(

@@ -12,7 +12,7 @@ from typing import Annotated, get_type_hints
 import tyro
 from ..base.config import command_of
 from ..evaluate.config import EvaluateConfig
-from ..patch_config import PatchConfig
+from ..patch_config import PatchConfig, check_data
 
 # %% ../../nbs/82_attacks.ipynb #b1dcbe97
 def command_for(
@@ -38,6 +38,7 @@ class Patch(command_for(PatchConfig)):
         config = self.config()
         if config.out is None:
             raise ValueError("out: None, must be a folder for checkpoint, log and patch")
+        check_data(config.data)
         from attnattack.attack import PatchRun, patch_summary, train_patch, with_progress
         run = PatchRun(config)
         with_progress(run, train_patch(run))

@@ -12,6 +12,7 @@ from typing import Annotated
 import logging
 import tyro
 from ..base.config import kinds_of
+from ..base.labels import check_holds_pictures
 from ..base.names import check_device
 from ..runs import Parameter, check_parameters, read_parameters
 from .attacks import command_for
@@ -64,6 +65,8 @@ def train_command(
             if config.out is None:
                 raise ValueError("out: must be given, the folder of the training")
             check_device(config.device)
+            if config.data != "offroad":
+                check_holds_pictures("data", config.data)
             _train(config, self.verbose)
     return Train
 
