@@ -71,7 +71,8 @@ def check_holds_pictures(
     if not folder.is_dir():
         raise FileNotFoundError(f"{name}: {folder}, no such folder")
     if not any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*")):
-        raise ValueError(f"{name}: {folder}, holds no picture, must hold at least one of {' '.join(SUFFIXES)}")
+        known = " ".join(SUFFIXES)
+        raise ValueError(f"{name}: {folder}, holds no picture, must hold at least one of {known}")
 
 # %% ../../nbs/base/07_labels.ipynb #77a1c0d2
 def folder_labels(
