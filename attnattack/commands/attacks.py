@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, get_type_hints
 import tyro
 from ..base.config import command_of
-from ..evaluate.config import EvaluateConfig
+from ..evaluate.config import EvaluateConfig, check_run
 from ..patch_config import PatchConfig, check_data
 
 # %% ../../nbs/82_attacks.ipynb #b1dcbe97
@@ -128,6 +128,7 @@ class _Evaluate:
         for run in self.runs:
             out = str(Path(self.out)/run.name) if own_folders else self.out
             found.append(EvaluateConfig(**given | dict(run=str(run), out=out)))
+            check_run(run)
         return found
 
     def __call__(self):

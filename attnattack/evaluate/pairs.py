@@ -15,7 +15,7 @@ from ..base.config import under_new_names
 from ..base.files import read_text
 from ..base.names import class_index
 from ..data import check_labels, find_images, natural, read_labels
-from .config import EvaluateConfig
+from .config import EvaluateConfig, check_run
 from ..latent.config import DIFFATTACK_NAMES
 from ..utils import from_pil, load_image, open_image, to_unit
 
@@ -104,10 +104,8 @@ def folder_pairs(
 # %% ../../nbs/evaluate/01_pairs.ipynb #d8d916c6
 def _finished_records(run):
     "Name without suffix → record, of the finished pictures"
+    check_run(run)
     file = Path(run)/"records.jsonl"
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file, must be the folder of a run of `attnattack latent`, "
-                                "or one of DiffAttack's script (*_adv_image.png)")
     found = {}
     for line in file.read_text("utf-8").splitlines():
         try:
