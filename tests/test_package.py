@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from attnattack import cli
 from attnattack.latent.pictures import files_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,15 +115,11 @@ def test_a_type_checker_sees_through_the_doors(installed, tmp_path):
     assert 'Unexpected keyword argument "shape" for "load_diffusion"' in said
     assert "attnattack.models.Diffusion" in said
 
-needs_demo = pytest.mark.skipif(not hasattr(cli, "Demo"), reason="the command demo is not there")
-
-@needs_demo
 def test_a_part_of_the_demonstration(installed, tmp_path):
     python = installed / "venv/bin/python"
     done = subprocess.run([python, "-m", "attnattack.demo"], cwd=tmp_path, env=without("PYTHONPATH"), capture_output=True, text=True)
     assert done.returncode == 0 and "demo: a page of" in done.stdout, done.stderr
 
-@needs_demo
 @pytest.mark.slow
 def test_the_whole_demonstration(command, tmp_path):
     command("demo", "--out", "page.html")
