@@ -77,7 +77,7 @@ MUTANTS = [
     ("models", "decode", "z / config.scaling_factor", "z"),
     ("models", "embed", "None if negative is None else", "[''] * len(prompts) if negative is None else"),
     ("models", "label_positions", "high > start", "high >= start"),
-    ("models", "_bound_tokenizers", 'for end in ("", "_2"):', 'for end in ("",):'),
+    ("diffusion", "_bound_tokenizers", 'for end in ("", "_2"):', 'for end in ("",):'),
     ("models", "Embeddings.both", "_joined(self.uncond, self.cond)", "_joined(self.cond, self.uncond)"),
     ("ddim", "predict_noise", "guidance * (cond - uncond)", "(cond - uncond)"),
     ("ddim", "clean_and_noise", "signal * out + noise * z", "signal * out - noise * z"),
