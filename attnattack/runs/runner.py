@@ -40,7 +40,9 @@ def _this_python(facts):
     note = "__import__('attnattack.runs.provenance', fromlist=['x']).note_facts_after_cells()"
     # critical: a kernel reports its own end as an error
     arguments = ["--log-level=CRITICAL", f"--IPKernelApp.code_to_run={note}"]
-    environment = dict(PYTHONPATH=path, ATTNATTACK_FACTS=str(facts))
+    # without it, MKL's products depend in their last bits on where in the memory a matrix begins
+    same_bits = os.environ.get("MKL_CBWR", "AVX2,STRICT")
+    environment = dict(PYTHONPATH=path, ATTNATTACK_FACTS=str(facts), MKL_CBWR=same_bits)
     spec = KernelSpec(**get_kernel_dict(arguments) | {"env": environment})
     return type("ThisPython", (AsyncKernelManager,), {"kernel_spec": property(lambda self: spec)})
 
