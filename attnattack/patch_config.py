@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Formatter
 import re
 from .base.config import Configuration, setting
-from .base.labels import check_holds_pictures
+from .base.labels import SUFFIXES, check_holds_pictures
 
 # %% ../nbs/10_config.ipynb #9a3e4f11
 LABEL_RULES = ("classifier", "dataset", "dominant", "under_patch")
@@ -102,13 +102,18 @@ class PatchConfig(Configuration):
 def check_data(
     data: str, # `PatchConfig.data`
 ):
-    "The frames' source is there, and a folder holds pictures; nothing is loaded"
+    "The frames' source is there, and a picture of it can be read; nothing slow is loaded"
+    if data == "offroad":
+        return
+    from attnattack.base.pictures import check_one_opens # loads NumPy
     path = Path(data)
-    if data == "offroad" or path.is_file():
+    if path.is_file():
+        check_one_opens("data", [path])
         return
     if not path.is_dir():
         raise FileNotFoundError(f"data: {data!r} is neither 'offroad' nor a file or folder")
     check_holds_pictures("data", path)
+    check_one_opens("data", (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES))
 
 # %% ../nbs/10_config.ipynb #a70c1299
 def _check_words(config):

@@ -18,8 +18,8 @@ from campaign import SECTIONS, Section
 
 NAN, INF = float("nan"), float("inf")
 RULE = re.compile(r"must|is not one of|not one of|invalid choice|no such|need|cannot be|did you mean|not a |unknown|"
-                  r"there is|no finished|expected|larger than|is a folder|do(es)? not|is not |no runs|unrecognized|given|not YAML|"
-                  r"invalid literal for int|could not convert string to float")
+                  r"there is|no finished|expected|larger than|is a folder|do(es)? not|is not |no runs|[uU]nrecognized|given|not YAML|"
+                  r"invalid literal for int|could not convert string to float|into tuple type")
 SECONDS = 2. # of the processor
 
 
@@ -128,6 +128,13 @@ SECTIONS["bad_settings"] = Section(settings_trial, lambda: len(settings_cases())
 
 # ---- commands
 
+def save_picture(path):
+    "A small picture"
+    from PIL import Image
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (16, 16)).save(path)
+
+
 def wrong_files(home):
     "Things that are no good file: name → path"
     home.mkdir(parents=True, exist_ok=True)
@@ -172,7 +179,7 @@ def command_cases(home):
     from attnattack.patch_config import PatchConfig
     files, out = wrong_files(home / "files"), str(home / "out")
     pictures = home / "files/pictures"
-    pictures.mkdir(exist_ok=True)
+    save_picture(pictures/"1.png")
     small = ["--model", "dummy", "--device", "cpu"]
     yield from option_cases(["patch"], PatchConfig, ["--out", out], ("out",))
     yield from option_cases(["latent"], LatentConfig, ["--data", str(pictures), "--out", out])
@@ -217,17 +224,33 @@ def command_cases(home):
         yield ["semantic", "train", "--out", out, "-f", bad], "file", bad
         if bad != files[5]:
             yield ["patch", "--out", bad, "--model", "dummy"], "out", bad
+    yield from broken_pictures(home / "broken", pictures, out)
     yield from experiment_cases(out)
     yield from sweep_cases(home / "sweeps", out)
     for name in ("selftest", "experiments", "run", "sweep", "status", "verify", "report", "scenes", "patch", "latent",
                  "layout", "evaluate", "semantic"):
-        yield [name, "--bogus", "1"], "bogus", "--bogus"
+        positional = [str(home)] if name in ("verify", "sweep") else []
+        yield [name, *positional, "--bogus", "1"], "bogus", "--bogus"
         yield [name[:-1] + "xx"], "command", name[:-1] + "xx"
     for option, bad in itertools.product(("steps", "guidance", "seed", "map_guidance"), ("nan", "-1", "inf", "x", "1e99")):
         if (option, bad) not in (("guidance", "1e99"), ("map_guidance", "1e99")):
             yield ["semantic", "sample", str(files[0]), "--out", f"{out}.png", f"--{option}", bad], option, bad
     for part in ("", "nothing", "latents", "cli.x", "-1"):
         yield ["selftest", "--upto", part], "upto", part
+
+
+def broken_pictures(home, good, out):
+    "Folders with a file that only looks like a picture, for every command that takes pictures"
+    home.mkdir(exist_ok=True)
+    (home / "1.png").write_bytes(b"no picture")
+    small = ["--model", "dummy", "--device", "cpu"]
+    yield ["latent", "--data", str(home), "--out", out, *small], "1.png", str(home)
+    yield ["patch", "--data", str(home), "--out", out, *small], "data", str(home)
+    yield ["patch", "--data", str(home / "1.png"), "--out", out, *small], "data", str(home)
+    yield ["semantic", "train", "--data", str(home), "--out", out], "1.png", str(home)
+    yield ["semantic", "sample", str(home / "1.png"), "--out", f"{out}.png"], "1.png", str(home)
+    yield ["evaluate", "--clean", str(home), "--adversarial", str(good), "--classifiers", "dummy"], "1.png", str(home)
+    yield ["evaluate", "--clean", str(good), "--adversarial", str(home), "--classifiers", "dummy"], "1.png", str(home)
 
 
 def experiment_cases(out):
@@ -241,7 +264,7 @@ def experiment_cases(out):
                 continue # any text is a text
             for text in ("x", "[1]"):
                 yield ["run", name, "-p", parameter.name, text, "--out", out], parameter.name, text
-        yield ["run", name, "-p", "nosuch", "1", "--out", out], "nosuch", "1"
+        yield ["run", name, "-p", "nosuch", "1", "--out", out], "nosuch", "nosuch"
 
 
 def sweep_cases(home, out):
@@ -256,7 +279,7 @@ def sweep_cases(home, out):
         for i, value in enumerate(values):
             file = home / f"{name}{i}.yaml"
             file.write_text(("" if name == "experiment" else "experiment: patch_attack\n") + f"{name}: {value}\n")
-            part = [p.strip() for p in re.split(r"[{}:]", str(value)) if p.strip()]
+            part = [p.strip(" .") for p in re.split(r"[{}:]", str(value)) if p.strip()]
             yield ["sweep", str(file), "--out", out], name, part[-1] if part else value
 
 

@@ -1,5 +1,6 @@
 """Trials that end a process before it is done: killed, or the disk is full. Started again, it must end as if
 nothing had happened. Each process is a fork of this one, which has imported everything, and computes nothing."""
+import contextlib
 import hashlib
 import json
 import os
@@ -78,11 +79,46 @@ def sweep(home, out):
         raise RuntimeError(f"exit code {code}")
 
 
+def run(home, out):
+    "One run of a small notebook"
+    from attnattack.runs import run as run_experiment
+    (home / "tiny.ipynb").write_text(TINY)
+    run_experiment(str(home / "tiny.ipynb"), dict(a=2), out=str(out))
+
+
+def report(home, out):
+    "The page of two runs"
+    from attnattack.runs.report_page import page
+    for i in range(2):
+        folder = home / f"runs/{i}"
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest = dict(id=str(i), start=str(i), params=dict(a=i), metrics=dict(loss=i))
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    page(str(home / "runs"), out / "report.html", "loss")
+
+
+def evaluate(home, out):
+    "The evaluation of three pictures"
+    from attnattack.evaluate import EvaluateConfig, evaluate as evaluation
+    folder = str(latent_pictures(home))
+    with open(os.devnull, "w") as sink, contextlib.redirect_stderr(sink):
+        evaluation(EvaluateConfig(
+            clean=folder, adversarial=folder, classifiers=("dummy",), features=(), device="cpu", out=str(out)))
+
+
+def scenes(home, out):
+    "Four painted scenes"
+    from attnattack.data import OffRoad, write_offroad
+    write_offroad(OffRoad(4, 0, 32), out)
+
+
 WORK = dict(latent=latent, patch=patch, semantic=semantic, sweep=sweep)
+WRITERS = dict(latent=latent, patch=patch, semantic=semantic, run=run, report=report, evaluate=evaluate, scenes=scenes)
 RESULTS = dict(  # the files that two runs share
     latent=("*.png", "*.safetensors", "losses/*.json", "summary.json", "records.jsonl"),
     patch=("*.png", "*.safetensors", "log.jsonl"), semantic=("*.png", "*.safetensors", "log.jsonl"),
-    sweep=("metrics.json",))
+    sweep=("metrics.json",), run=("metrics.json",), report=("*.html",), evaluate=("*.json", "*.html"),
+    scenes=("*.png", "*.jpg", "*.json", "*.lst"))
 
 
 def forked(work, *args, before=None):
@@ -199,7 +235,7 @@ class Whole:
         if name == "latent":
             latent_pictures(home)
         start = time.monotonic()
-        code = ended(forked(WORK[name], home, home / "whole"))
+        code = ended(forked(WRITERS.get(name) or WORK[name], home, home / "whole"))
         self.seconds = time.monotonic() - start
         if code:
             why = (home / "why").read_text() if (home / "why").exists() else (home / "said").read_text()[-300:]
@@ -269,7 +305,9 @@ def warm():
     "Import what the works need; compute nothing, so that forks are sound"
     import attnattack.attack, attnattack.cli, attnattack.flux.trainer, attnattack.latent.folder # noqa
     import attnattack.flux, accelerate, safetensors.torch, peft # noqa
+    import attnattack.evaluate, attnattack.runs.report_page, attnattack.runs.runner # noqa
     [getattr(attnattack.flux, name) for name in ("SemanticConfig", "train_semantic")]
+    [getattr(attnattack.evaluate, name) for name in ("EvaluateConfig", "evaluate")]
 
 
 for _name in WORK:
@@ -289,17 +327,17 @@ def no_longer_than(size):
 class FullDisk:
     "A work that cannot write files beyond a random size, and is then started again with room"
     def __init__(self, scratch):
-        self.works = [Whole(name, scratch / name) for name in ("latent", "patch", "semantic")]
+        self.works = [Whole(name, scratch / name) for name in WRITERS]
 
     def __call__(self, number, generator):
         whole = self.works[number % len(self.works)]
         out = whole.home / "out"
         size = int(2 ** generator.uniform(4, 16))
         (whole.home / "why").unlink(missing_ok=True)
-        code = ended(forked(WORK[whole.name], whole.home, out, before=no_longer_than(size)))
+        code = ended(forked(WRITERS[whole.name], whole.home, out, before=no_longer_than(size)))
         said = self.ending(whole, out, code)
         if said is None:
-            code = ended(forked(WORK[whole.name], whole.home, out))
+            code = ended(forked(WRITERS[whole.name], whole.home, out))
             said = f"the second start ended with {code}" if code else difference(whole.files, contents(out, whole.name))
         shutil.rmtree(out, ignore_errors=True)
         return f"{whole.name}", said and f"at most {size} bytes a file: {said}"

@@ -128,8 +128,8 @@ def latent_iteration(m):
     from attnattack.latent.config import LatentConfig
     from attnattack.latent.preparation import prepare
     config = LatentConfig(
-        pretrained_diffusion_path="dummy", model_name="dummy", device="cpu", res=64, start_step=19,
-        iterations=1, null_iterations=1, null_growth=0)
+        model="dummy", classifier="dummy", device="cpu", size=64, start_step=19, iterations=1,
+        null_iterations=1, null_growth=0)
     x = m.torch.rand(1, 3, 64, 64, generator=m.torch.Generator().manual_seed(0)) * 2 - 1
     prepared = prepare(config, x, ["log"], ["log"], m.model, dummy_classifier())
     return finish(prepared, list(attack(prepared))[-1].latent).adversarial

@@ -67,6 +67,8 @@ def train_command(
             check_device(config.device)
             if config.data != "offroad":
                 check_holds_pictures("data", config.data)
+                from attnattack.flux.files import check_panels
+                check_panels(config.data)
             _train(config, self.verbose)
     return Train
 

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "check_entrance", "check_template", "check_names", "SemanticConfig", "semantic_config",
         ],
         "triptychs": [
-            "PANELS", "Triptych", "right_mask", "right_half", "dusk",
+            "Triptych", "right_mask", "right_half", "dusk",
             "OffRoadNight", "split_panels", "Triptychs", "triptychs_of",
         ],
         "fill": [
@@ -28,7 +28,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "SemanticLayers", "module_for", "add_semantics", "install", "FluxWithSemantics", "load_module",
         ],
         "files": [
-            "LORA", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "module_settings", "PANEL_SUFFIXES", "read_panel",
+            "LORA", "MODULE", "MODULE_CONFIG", "CHECKPOINT", "module_settings",
+            "PANELS", "PANEL_SUFFIXES", "read_panel", "check_panels",
         ],
         "lora": [
             "LORA_TARGETS", "lora_names", "add_lora", "save_lora", "check_lora", "without_lora",

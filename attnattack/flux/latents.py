@@ -18,7 +18,8 @@ from ..base.files import TEMPORARY
 from ..utils import atomic_path, check_image, fill_prompt
 from .config import SemanticConfig, log
 from .fill import encode_fill, encode_tokens, factor_of, load_fill, pack_mask
-from .triptychs import PANELS, right_mask, triptychs_of
+from .files import PANELS
+from .triptychs import right_mask, triptychs_of
 
 # %% ../../nbs/flux/06_latents.ipynb #92e5a8b8
 def shape_line(

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Formatter
 import warnings
 from ..base.config import Configuration, setting, under_new_names
-from ..base.labels import find_images, read_labels
+from ..base.labels import find_images, read_labels, read_names
 
 # %% ../../nbs/latent/00_config.ipynb #b31f42bb
 def check_prompt(
@@ -173,7 +173,7 @@ def parity(
 
 # %% ../../nbs/latent/00_config.ipynb #8dbea734
 def check_paths(config: LatentConfig):
-    "The folder holds pictures, the files that are named are there, the labels can be read"
+    "The folder holds a readable picture, the files that are named are there, labels and names can be read"
     for name in ("data", "out"):
         if not getattr(config, name):
             raise ValueError(f"{name}: must be given")
@@ -188,6 +188,10 @@ def check_paths(config: LatentConfig):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore") # what is left out is said when the pictures are read
         paths = find_images(config.data)
+    from attnattack.base.pictures import check_one_opens # loads NumPy
+    check_one_opens("data", paths)
+    if config.class_names is not None:
+        read_names(config.class_names)
     if config.label_path is not None:
         read_labels(config.label_path, config.label_offset, [path.name for path in paths])
 

@@ -71,7 +71,8 @@ def find_items(
     check_paths(config)
     names, n = prompt_names(config, classifier), len(classifier.classes)
     if len(names) != n:
-        raise ValueError(f"class_names: {len(names)} names, must be {n}, as {classifier.name} has classes")
+        given = f"class_names: {config.class_names}" if config.class_names else f"names_of: {config.names_of}"
+        raise ValueError(f"{given} has {len(names)} names, must be {n}, as {classifier.name} has classes")
     data = LabelledImages(config.data, config.label_path, config.label_offset, None, config.size)
     if data.labels is None and class_folders(config.data):
         data.labels = folder_labels(data.paths, names)
