@@ -229,6 +229,7 @@ def _own_source(name):
         raise ValueError(f"classifier: {name!r}, {file} has no function {function}")
     return found
 
+# %% ../nbs/08_classifier.ipynb #67f34aa7
 def _from_own(name, device, dtype):
     "What such a function gives, if it is a classifier"
     made = _own_source(name)(device, dtype)

@@ -24,6 +24,7 @@ class Tools:
     model: object      # Diffusion
     classifier: object # Classifier
 
+# %% ../nbs/89_demo.ipynb #f0476777
 def load_tools(
     model: str = "tiny-sd",          # registered name, folder or hub name
     classifier: str = "tiny-resnet", # the same
@@ -34,6 +35,7 @@ def load_tools(
     from attnattack.models import load_diffusion
     return Tools(load_diffusion(model, device), load_classifier(classifier, device))
 
+# %% ../nbs/89_demo.ipynb #3d6f477c
 def _seen(tools, image):
     "What the classifier says of a picture in [-1, 1], and how sure it is"
     from attnattack.classifier import predict
@@ -58,6 +60,7 @@ config = PatchConfig(iterations=40, batch_size=8, accumulate=1, lr=.15, n_val=0,
 for step in train_patch(config):
     print(step)"""
 
+# %% ../nbs/89_demo.ipynb #0933a229
 def trained_patch(
     tools: Tools,
     seed: int = 0,
@@ -86,6 +89,7 @@ def _laid_on(run, seed):
     frames = torch.stack([frame.image for frame in run.test]).to(run.device)
     return with_patch(frames, run.best, run.config, generator(seed))[0].clamp(-1, 1)
 
+# %% ../nbs/89_demo.ipynb #e89e50f9
 def _first_fooled(tools, run, patched):
     "The first test frame that was seen rightly and no longer is; else the first; and how many there are"
     from attnattack.data import OBJECTS
@@ -94,6 +98,7 @@ def _first_fooled(tools, run, patched):
     fooled = [i for i, both in enumerate(zip(before, after)) if all(both)]
     return (fooled or [0])[0], sum(after)
 
+# %% ../nbs/89_demo.ipynb #2ba72d67
 def patch_row(
     tools: Tools,
     run,           # a PatchRun that has ended, with test frames
@@ -114,6 +119,7 @@ def patch_row(
                f"A frame ({clean}), a trained patch, the frame with the patch ({said[1]}), "
                f"and what “{word}” looks at without and with it.")
 
+# %% ../nbs/89_demo.ipynb #b8fdf217
 def patch_part(
     tools: Tools,
     seed: int = 0,
@@ -152,6 +158,7 @@ config = LatentConfig("pictures", out="outputs/latent", size=128, lr=.15, iterat
 for event in attack_folder(config):
     print(event.kind, event.text)"""
 
+# %% ../nbs/89_demo.ipynb #c0494a8a
 def latent_attacked(
     tools: Tools,
     frame,                 # a Frame with its class
@@ -173,6 +180,7 @@ def latent_attacked(
         latent = record.latent
     return finish(prepared, latent)
 
+# %% ../nbs/89_demo.ipynb #501a1172
 def latent_part(
     tools: Tools,
     seed: int = 0,
@@ -231,6 +239,7 @@ pipe = layout_pipeline(load_diffusion("tiny-sd"))
 pipe("a log on a dirt trail", phrases=["log"], bboxes=[[.1, .5, .5, .8]]).images[0]"""
 PROMPT, PHRASE, BOX = "a log on a dirt trail under a clear sky", "log", (.1, .5, .5, .8)
 
+# %% ../nbs/89_demo.ipynb #a3f5bccd
 def box_part(
     tools: Tools,
     seed: int = 0,
@@ -266,6 +275,7 @@ def check_out(out) -> Path:
         raise ValueError(f"out: {above} is a file, must be a folder")
     return out
 
+# %% ../nbs/89_demo.ipynb #9bc0eedb
 def make_demo(
     out="attnattack_demo.html", # the page
     seed: int = 0,              # of patch, scenes and noise

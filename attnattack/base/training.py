@@ -25,6 +25,7 @@ def write_checkpoint(
     with atomic_path(path) as temporary:
         torch.save({**state, "config": json.dumps(config)}, temporary)
 
+# %% ../../nbs/base/03_training.ipynb #1ea5d92a
 def changed_setting(
     mine: dict,         # the configuration of now
     theirs: dict,       # the configuration of the checkpoint
