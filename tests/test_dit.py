@@ -1,4 +1,5 @@
 "Joint attention: what a notebook cannot do, and inputs of the kind that the rooms do not show"
+import _thread
 import contextlib
 import gc
 import importlib
@@ -157,6 +158,44 @@ def test_threads_do_not_write():
             t.join()
         assert h.store.keys() == before.keys() and all(torch.equal(a, before[n]) for n, a in h.store.items())
     assert len(errors) == 1
+    assert_unwatched(net)
+
+
+@pytest.mark.parametrize("kind", ["of Python", "of nobody"])
+def test_a_backward_pass_in_another_thread(kind):
+    "Under checkpointing it computes the blocks again: as on a GPU, whose backward pass has a thread of its own"
+    net = SMALL["flux"]().train()
+    net.enable_gradient_checkpointing()
+    inputs, other = joint_inputs(net, (2, 2)), joint_inputs(net, (2, 2), seed=1)
+    x, y = (inputs["hidden_states"].clone().requires_grad_() for _ in range(2))
+    done = threading.Event()
+    net(**other | dict(hidden_states=y))[0].sum().backward()
+    strangers = net(**other | dict(hidden_states=y))[0].sum()  # made before the watch, computed again within it
+
+    def run(loss):
+        try:
+            loss.backward()
+        finally:
+            done.set()
+
+    with watched(net) as h:
+        net(**inputs | dict(hidden_states=x))
+        before = dict(h.store)
+        loss = sum(a.square().sum() for a in before.values())
+        for each in (loss, strangers):
+            done.clear()
+            thread = threading.Thread(target=run, args=(each,))
+            thread.start() if kind == "of Python" else _thread.start_new_thread(run, (each,))
+            assert done.wait(60)
+        assert h.store.keys() == before.keys() and all(h.store[n] is a for n, a in before.items())
+    ours, strange = x.grad, y.grad / 2
+    net.disable_gradient_checkpointing()
+    x.grad = y.grad = None
+    with watched(net) as h:
+        net(**inputs | dict(hidden_states=x))
+        sum(a.square().sum() for a in h.store.values()).backward()
+    net(**other | dict(hidden_states=y))[0].sum().backward()
+    assert torch.allclose(ours, x.grad, atol=1e-6) and torch.allclose(strange, y.grad, atol=1e-5)
     assert_unwatched(net)
 
 

@@ -19,11 +19,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "flow": [
             "SOLVERS", "flow_walk", "flow_times", "flow_invert", "Flow", "flow_of", "fill_tokens",
             "fill_decode", "fill_flow", "FlowConfig", "FlowRecord", "attended_flow_step", "flow_attack",
+            "told_guidance",
         ],
         "folder": [
             "FLOW_PIPELINES", "FlowIteration", "FlowResult", "attack_flow_folder", "attack_picture",
             "check_flow", "flow_config", "is_flow_model", "load_flow", "picture_flow", "refuse_unused",
-            "run_flow_folder", "schedule_shift",
+            "refuse_guidance", "run_flow_folder", "schedule_shift",
         ],
         "layout": [
             "PLACES_WITH_TEXT", "JointGuidance", "GuidedStep", "cells_inside", "guided_walk",

@@ -139,6 +139,7 @@ class Watch(TorchFunctionMode):
         self.net, self.family, self.capture = net, family_of(net), joint_capture(capture)
         self.modules, self.form, self.see, self.store = find_joint(net), form, see or self.keep, Store()
         self.hooks, self.running, self.inside = [], threading.local(), 0
+        self.tasks = set() # numbers of the backward passes that came to what this watch has seen
     def __len__(self): return len(self.modules)
 
     def install(self):
@@ -176,11 +177,17 @@ class Watch(TorchFunctionMode):
 
     def _lies_here(self): return any(mode is self for mode in _get_current_function_mode_stack())
     def _ours(self):
-        "Is this a pass of the thread that opened the watch, or a backward pass that it started?"
-        here = threading.current_thread()
-        own = here is self.store.owner or (isinstance(here, threading._DummyThread)
-                                           and torch._C._current_graph_task_id() >= 0)
-        return self._lies_here() or (own and self.inside > 0)
+        "Is this a pass of the thread that opened the watch, or a backward pass through what it saw?"
+        here, task = threading.current_thread(), torch._C._current_graph_task_id()
+        own = here is self.store.owner or (isinstance(here, threading._DummyThread) and task >= 0)
+        return self._lies_here() or task in self.tasks or (own and self.inside > 0)
+
+    def _expect(self, tensors):
+        "A backward pass that comes to one of these is ours, whichever thread it runs in"
+        tasks = self.tasks # not self: a hook that held it would keep the maps alive
+        for x in tensors:
+            if isinstance(x, torch.Tensor) and x.requires_grad:
+                x.register_hook(lambda gradient: tasks.add(torch._C._current_graph_task_id()))
 
     def _begin(self, net, args, kwargs):
         if not self._ours(): return
@@ -208,6 +215,7 @@ class Watch(TorchFunctionMode):
 
     def _end(self, net, args, out):
         if not self._ours(): return
+        self._expect(out.values() if isinstance(out, dict) else out if isinstance(out, tuple) else [out])
         blind = [n for n, calls in self.seen.items() if not calls
                  and not (self.family.linear and self.family.linear in n)]
         if blind or not self.seen:
@@ -235,7 +243,9 @@ class Watch(TorchFunctionMode):
         read = read_call(args, kwargs, self.capture.half)
         for key, queries, keys in wanted:
             a = self.form(read, queries, keys)
-            self.store.setdefault(key, a)
+            if key not in self.store:
+                self.store[key] = a
+                self._expect([a] if isinstance(a, torch.Tensor) else [read.q, read.k])
 
 # %% ../../nbs/dit/02_watch.ipynb #176c35d4
 def assert_unwatched(net: torch.nn.Module):
