@@ -7,7 +7,7 @@ __all__ = ['MapInfo', 'feature_size', 'trace_maps', 'maps_table', 'select', 'ave
 
 # %% ../nbs/04_attention_map.ipynb #c9831c80
 from dataclasses import dataclass
-import matplotlib, numpy as np, torch
+import numpy as np, torch
 import torch.nn.functional as F
 from PIL import Image as PILImage
 from .base.stats import Table
@@ -59,6 +59,7 @@ def _watch(name, module, size, rows):
         rows.append(MapInfo(name, place_of(name), kind, feature_size(n, size), m.heads, keys))
     return module.register_forward_pre_hook(hook, with_kwargs=True)
 
+# %% ../nbs/04_attention_map.ipynb #48820d6e
 def _meta_inputs(unet, size, tokens):
     "Inputs of the right shapes, without numbers"
     config, cross = unet.config, unet.config.cross_attention_dim
@@ -109,6 +110,7 @@ def _kind_of(name):
     "self or cross, by the layer's name"
     return "self" if ".attn1" in name else "cross"
 
+# %% ../nbs/04_attention_map.ipynb #d13736fa
 def select(
     store: dict,                 # module name → map, [B, heads, queries, keys]
     kind: str | None = None,     # self or cross
@@ -149,6 +151,7 @@ def grid_size(
         raise ValueError(f"queries: {queries} cells do not fit a picture with height / width = {aspect:.3g}")
     return h, queries // h
 
+# %% ../nbs/04_attention_map.ipynb #88954a88
 def token_maps(
     a: torch.Tensor,             # averaged map, [B, queries, keys]
     positions: list,             # of the tokens, from `token_positions`
@@ -165,10 +168,11 @@ def overlay(
     cmap: str = "inferno",
 ) -> PILImage.Image:
     "A map over the picture that it belongs to"
+    from matplotlib import colormaps
     x = x.detach().float().reshape(x.shape[-3:])
     a = F.interpolate(a.detach().float()[None, None], x.shape[1:], mode="bilinear")[0, 0]
     a = (a - a.min()) / (a.max() - a.min()).clamp_min(1e-8)
-    heat = torch.from_numpy(matplotlib.colormaps[cmap](a.cpu().numpy())[..., :3]).float().permute(2, 0, 1)
+    heat = torch.from_numpy(colormaps[cmap](a.cpu().numpy())[..., :3]).float().permute(2, 0, 1)
     return to_pil((1 - strength) * x.cpu() + strength * (heat * 2 - 1))
 
 # %% ../nbs/04_attention_map.ipynb #b90ca267

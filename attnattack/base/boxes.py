@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MOST_CELLS', 'MOST_PICTURES', 'plain', 'check_box', 'boxes_of', 'objects_of', 'cells_between', 'Target',
-           'check_phrase', 'words_of_objects', 'prompts_of', 'entries_of_prompts', 'targets_of']
+           'check_phrase', 'words_of_objects', 'prompts_of', 'entries_of_prompts', 'targets_of', 'BoxGuidance']
 
 # %% ../../nbs/base/14_boxes.ipynb #8631977a
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from .checks import check_number
+from .config import Configuration, setting
 
 # %% ../../nbs/base/14_boxes.ipynb #d79ce4fa
 def plain(value):
@@ -20,6 +21,7 @@ def plain(value):
 def _is_number(value):
     return isinstance(value, int | float) and not isinstance(value, bool)
 
+# %% ../../nbs/base/14_boxes.ipynb #d457d9b9
 def check_box(
     box,       # four numbers in a list
     name: str, # for the message
@@ -49,6 +51,7 @@ def boxes_of(
         return (check_box(boxes, name),)
     return tuple(check_box(box, f"{name}[{i}]") for i, box in enumerate(boxes))
 
+# %% ../../nbs/base/14_boxes.ipynb #87f88278
 def objects_of(
     bboxes,               # an entry per object; four numbers alone are the box of one object
     name: str = "bboxes", # for the message
@@ -86,6 +89,7 @@ class Target:
             check_number("tokens", token, at_least=0, whole=True)
         boxes_of(self.boxes, "boxes")
 
+# %% ../../nbs/base/14_boxes.ipynb #fe82c84d
 def check_phrase(phrase, name):
     "`phrase`, if it is a string"
     if not isinstance(phrase, str):
@@ -108,6 +112,7 @@ def words_of_objects(
         return [check_phrase(word, f"{name}[{i}]") for i, word in enumerate(words)]
     return [_check_positions(word, name, first) for word in words]
 
+# %% ../../nbs/base/14_boxes.ipynb #5f30f562
 def _check_positions(positions, name, first):
     positions = positions if isinstance(positions, list) else [positions]
     if not positions:
@@ -129,6 +134,7 @@ def prompts_of(prompt, embeds):
         return prompt
     raise ValueError(f"prompt: {prompt!r}, must be a string or a list of strings")
 
+# %% ../../nbs/base/14_boxes.ipynb #406e832b
 def _is_of_one_prompt(prompt, prompts, bboxes):
     "Are `bboxes` an entry per object, not per prompt?"
     def depth(value):
@@ -158,6 +164,7 @@ def entries_of_prompts(
             raise ValueError(f"{key}: {len(value)} entries for {len(prompts)} prompts, must be as many")
     return name, list(zip(prompts, bboxes, words))
 
+# %% ../../nbs/base/14_boxes.ipynb #d5682aec
 def targets_of(
     bboxes, words, # of one prompt
     name: str,     # phrases or token_indices
@@ -169,6 +176,31 @@ def targets_of(
     if len(boxes) != len(words):
         raise ValueError(f"bboxes: {len(boxes)} objects for {len(words)} in {name}, must be as many")
     return tuple(Target(tuple(find(word)), own) for own, word in zip(boxes, words))
+
+# %% ../../nbs/base/14_boxes.ipynb #3bbf7472
+@dataclass(frozen=True)
+class BoxGuidance(Configuration):
+    "How strongly boxes act on a picture, and when; whatever the model"
+    scale: float = setting(30., "strength s of the backward guidance; 0: none", at_least=0)
+    iterations: int = setting(5, "updates in a step, at most", at_least=0, at_most=1000)
+    guided_steps: int = setting(10, "the first steps of the loop, which are guided", at_least=0)
+    threshold: float = setting(.2, "no update where the loss is not above this", at_least=0)
+    forward: float = setting(0., "forward guidance, logits; 0: none", at_least=0)
+
+    def __post_init__(self):
+        for f in fields(self):
+            object.__setattr__(self, f.name, plain(getattr(self, f.name)))
+        super().__post_init__()
+
+    @property
+    def on(self):
+        "Does it change anything?"
+        return self.guided_steps > 0 and (self.forward != 0 or self.backward)
+
+    @property
+    def backward(self):
+        "Is there backward guidance?"
+        return self.scale > 0 and self.iterations > 0
 
 # %% ../../nbs/base/14_boxes.ipynb #e591013b
 def _selftest():

@@ -47,6 +47,7 @@ def _cuda_driver():
         return 0
     return count.value
 
+# %% ../../nbs/base/13_names.ipynb #29079e60
 def gpu_count() -> int | None: # None: only PyTorch could tell, and it is not loaded
     "How many GPUs PyTorch can use; it is asked if it is loaded, and not loaded for this"
     if "torch" in sys.modules:
