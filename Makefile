@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ENV := .venv/.installed
 
-.PHONY: help run test presets benchmark lab docs readme constraints clean
+.PHONY: help run test presets campaign benchmark lab docs readme constraints clean
 .SILENT:
 
 help: ## this list
@@ -17,6 +17,9 @@ test: $(ENV) ## every check and every test
 
 presets: $(ENV) ## the presets for real models, with random ones of the same classes: minutes
 	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_presets.py
+
+campaign: $(ENV) ## kills, wrong values, interrupts and planted faults, into outputs/: an hour
+	$(BIN)/attnattack run campaign -f nbs/experiments/params/default.yaml
 
 benchmark: $(ENV) ## time and memory of the latent attack beside its plain transcription, into outputs/
 	$(BIN)/attnattack run benchmark -f nbs/experiments/params/default.yaml

@@ -21,6 +21,10 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+class OnlyWords(str):
+    "What did not hold is a message; nothing was lost"
+
+
 @dataclass
 class Outcome:
     "What came of a section so far"
@@ -41,7 +45,8 @@ class Outcome:
         tried, held = self.groups.get(group, (0, 0))
         self.groups[group] = [tried + 1, held + (said is None)]
         if said is not None:
-            self.faults.append(dict(trial=trial, group=group, said=str(said)[:400]))
+            lost = not isinstance(said, OnlyWords)
+            self.faults.append(dict(trial=trial, group=group, said=str(said)[:400], lost=lost))
 
 
 @dataclass(frozen=True)

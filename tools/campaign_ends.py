@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from campaign import ROOT, SECTIONS, Section
+from campaign import ROOT, SECTIONS, OnlyWords, Section
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
@@ -343,7 +343,17 @@ class FullDisk:
             code = ended(forked(WRITERS[whole.name], whole.home, out))
             said = f"the second start ended with {code}" if code else difference(whole.files, contents(out, whole.name))
         shutil.rmtree(out, ignore_errors=True)
-        return f"{whole.name}", said and f"at most {size} bytes a file: {said}"
+        if said is not None:
+            return whole.name, f"at most {size} bytes a file: {said}"
+        return whole.name, self.unnamed(whole, size)
+
+    def unnamed(self, whole, size):
+        "What the error does not say, or None"
+        why = whole.home / "why"
+        kind, text = json.loads(why.read_text()) if why.exists() else ("", str(whole.home))
+        if str(whole.home) in text:
+            return None
+        return OnlyWords(f"{whole.name}, at most {size} bytes a file: names no file: {kind}: {text}")
 
     def ending(self, whole, out, code):
         "Was there a line, and is no half file there?"
@@ -352,8 +362,6 @@ class FullDisk:
         kind, text = json.loads((whole.home / "why").read_text())
         if not text or kind in ("AssertionError", "KeyError", "TypeError", "AttributeError", "UnboundLocalError"):
             return f"{kind}: {text}"
-        if str(whole.home) not in text:
-            return f"names no file: {kind}: {text}"
         partial = {n: f for n, f in contents_of_whole_files(out).items() if whole.files.get(n, f) != f}
         if partial:
             return f"{next(iter(partial))} is half written"

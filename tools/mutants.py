@@ -164,13 +164,22 @@ def names_in(source):
     return bound, {n.id for n in named if isinstance(n.ctx, ast.Load)}
 
 
+TESTING = re.compile(r"\btest_|\bassert\b|\braises\b|\bimport \*")
+
+
+def testing_functions(cells):
+    "The names of functions that a notebook defines for its tests"
+    nodes = (node for source in cells.values() for node in ast.walk(ast.parse(source)))
+    return {n.name for n in nodes if isinstance(n, ast.FunctionDef) and TESTING.search(ast.unparse(n))}
+
+
 def test_cells(notebook):
     "Position → source of the cells that test something, and of those that they need"
     cells, wanted, kept = plain_cells(notebook), set(), {}
+    testers = testing_functions(cells)
     for i in sorted(cells, reverse=True):
         bound, read = names_in(cells[i])
-        tests = re.search(r"\btest_|\bassert\b|\braises\b|\bimport \*", cells[i])
-        if tests or bound & wanted:
+        if TESTING.search(cells[i]) or read & testers or bound & wanted:
             wanted |= read
             kept[i] = cells[i]
     return dict(sorted(kept.items()))
