@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['MOST_CELLS', 'MOST_PICTURES', 'plain', 'check_box', 'boxes_of', 'objects_of', 'cells_between', 'Target',
-           'check_phrase', 'words_of_objects', 'prompts_of', 'entries_of_prompts', 'targets_of']
+           'check_phrase', 'words_of_objects', 'prompts_of', 'entries_of_prompts', 'targets_of', 'BoxGuidance']
 
 # %% ../../nbs/base/14_boxes.ipynb #8631977a
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from .checks import check_number
+from .config import Configuration, setting
 
 # %% ../../nbs/base/14_boxes.ipynb #d79ce4fa
 def plain(value):
@@ -169,6 +170,31 @@ def targets_of(
     if len(boxes) != len(words):
         raise ValueError(f"bboxes: {len(boxes)} objects for {len(words)} in {name}, must be as many")
     return tuple(Target(tuple(find(word)), own) for own, word in zip(boxes, words))
+
+# %% ../../nbs/base/14_boxes.ipynb #3bbf7472
+@dataclass(frozen=True)
+class BoxGuidance(Configuration):
+    "How strongly boxes act on a picture, and when; whatever the model"
+    scale: float = setting(30., "strength s of the backward guidance; 0: none", at_least=0)
+    iterations: int = setting(5, "updates in a step, at most", at_least=0, at_most=1000)
+    guided_steps: int = setting(10, "the first steps of the loop, which are guided", at_least=0)
+    threshold: float = setting(.2, "no update where the loss is not above this", at_least=0)
+    forward: float = setting(0., "forward guidance, logits; 0: none", at_least=0)
+
+    def __post_init__(self):
+        for f in fields(self):
+            object.__setattr__(self, f.name, plain(getattr(self, f.name)))
+        super().__post_init__()
+
+    @property
+    def on(self):
+        "Does it change anything?"
+        return self.guided_steps > 0 and (self.forward != 0 or self.backward)
+
+    @property
+    def backward(self):
+        "Is there backward guidance?"
+        return self.scale > 0 and self.iterations > 0
 
 # %% ../../nbs/base/14_boxes.ipynb #e591013b
 def _selftest():

@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "loss": ["map_loss", "layout_loss", "sigma_squared", "step_size", "refined", "box_bias"],
         "steering": ["known_maps", "Steering", "steered"],
         "pipeline": [
-            "ASK", "DEPRECATED", "WHERE", "FILES", "call_keywords", "LayoutGuidanceXLPipeline",
+            "DEPRECATED", "WHERE", "FILES", "call_keywords", "LayoutGuidanceXLPipeline",
             "LayoutGuidancePipeline", "as_layout", "layout_pipeline",
         ],
         "recorder": [

@@ -6,49 +6,29 @@
 __all__ = ['Guidance', 'boxes_of_phrases', 'has_words', 'check_output_folder']
 
 # %% ../../nbs/layout/00_settings.ipynb #438dd527
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 import os, re
-from ..base.boxes import check_box, check_phrase, objects_of, plain
-from ..base.config import Configuration, Rule, check_value, setting
+from ..base.boxes import BoxGuidance, check_box, check_phrase, objects_of, plain
+from ..base.config import Rule, check_value, setting
 
 # %% ../../nbs/layout/00_settings.ipynb #054e886c
 _PLACES = ("down", "mid", "up") # parts of a U-Net, in the order in which it computes them
 
 @dataclass(frozen=True)
-class Guidance(Configuration):
+class Guidance(BoxGuidance):
     "How strongly boxes act on a picture, when, and through which maps"
-    scale: float = setting(30., "strength s of the backward guidance; 0: none", at_least=0)
-    iterations: int = setting(5, "updates in a step, at most", at_least=0, at_most=1000)
-    guided_steps: int = setting(10, "the first steps of the loop, which are guided", at_least=0)
-    threshold: float = setting(.2, "no update where the loss is not above this", at_least=0)
-    forward: float = setting(0., "forward guidance, logits; 0: none", at_least=0)
     refine: int = setting(0, "times that maps are multiplied by self-attention", at_least=0, at_most=100)
     cells: Any = setting(None, "which maps: pixels that a cell is wide, several; None: see `used_maps`")
     places: tuple[str, ...] = setting(("mid", "up"), "parts of the U-Net: down, mid, up")
     units: str = setting("input", "of the update, see `step_size`", choices=("input", "latent"))
     checkpoint_steps: bool = setting(False, "less memory, more time")
 
-    def __post_init__(self):
-        for f in fields(self):
-            object.__setattr__(self, f.name, plain(getattr(self, f.name)))
-        super().__post_init__()
-
     def check_together(self):
         if self.cells is not None:
             object.__setattr__(self, "cells", _several("cells", self.cells, int, Rule("", at_least=1)))
         _several("places", self.places, str, Rule("", choices=_PLACES))
-
-    @property
-    def on(self):
-        "Does it change anything?"
-        return self.guided_steps > 0 and (self.forward != 0 or self.backward)
-
-    @property
-    def backward(self):
-        "Is there backward guidance?"
-        return self.scale > 0 and self.iterations > 0
 
 # %% ../../nbs/layout/00_settings.ipynb #f33aa611
 def _several(name, values, kind, rule):

@@ -11,7 +11,7 @@ from functools import wraps
 import threading, weakref
 import torch
 from ..attention import trace_maps
-from ..base.calls import Update, check_thread, checkpointing, frozen
+from ..base.calls import Update, check_thread, checkpointing, frozen, loss_gradient
 from ..base.calls import move_kept_samples, only_one_call, take_rows
 from ..base.cpu import small_map_convolutions
 from ..hijack import Capture, find_attention
@@ -105,8 +105,9 @@ class Steering:
                 far = loss.detach() > self.guidance.threshold
                 if not far.any():
                     break
-                gradient, todo = self.loss_gradient(x, loss, far), todo[far]
-                z[todo] = z[todo] - size * gradient[far]
+                gradient = loss_gradient(self.guidance.scale * loss[far].sum(), x, self.i)[far]
+                todo = todo[far]
+                z[todo] = z[todo] - size * gradient
         return z
 
     @contextmanager
@@ -133,14 +134,6 @@ class Steering:
         if not loss.isfinite().all():
             raise FloatingPointError(f"latents: the loss of step {self.i} is not finite; use float32")
         return loss
-
-    def loss_gradient(self, x, loss, far):
-        "Gradient of the loss of the pictures `far` with respect to all latents x"
-        gradient = torch.autograd.grad(self.guidance.scale * loss[far].sum(), x)[0]
-        if not gradient.isfinite().all():
-            where = f"gradient of step {self.i} is not finite"
-            raise FloatingPointError(f"latents: {where}; lower scale or use float32")
-        return gradient
 
     def input_scale(self, z, t):
         "c: what the scheduler multiplies the U-Net's input by"
