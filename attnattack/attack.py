@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 import sys
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from .base.files import atomic_path
@@ -66,6 +64,7 @@ class RunFolder:
 
     def _first(self, accelerator):
         "The first process's folder: where the checkpoint lies"
+        from accelerate.utils import broadcast_object_list
         mine = str(self.path.resolve())
         return Path(broadcast_object_list([mine])[0] if accelerator.num_processes > 1 else mine)
 
@@ -75,6 +74,7 @@ class RunFolder:
         name = run.config.log_with
         if name is None:
             return None
+        from accelerate import Accelerator
         curves = Accelerator(cpu=run.device.type == "cpu", log_with=name, project_dir=str(self.path))
         curves.init_trackers("tensorboard" if name == "tensorboard" else "attnattack")
         return curves

@@ -7,7 +7,7 @@ __all__ = ['MapInfo', 'feature_size', 'trace_maps', 'maps_table', 'select', 'ave
 
 # %% ../nbs/04_attention_map.ipynb #c9831c80
 from dataclasses import dataclass
-import matplotlib, numpy as np, torch
+import numpy as np, torch
 import torch.nn.functional as F
 from PIL import Image as PILImage
 from .base.stats import Table
@@ -165,10 +165,11 @@ def overlay(
     cmap: str = "inferno",
 ) -> PILImage.Image:
     "A map over the picture that it belongs to"
+    from matplotlib import colormaps
     x = x.detach().float().reshape(x.shape[-3:])
     a = F.interpolate(a.detach().float()[None, None], x.shape[1:], mode="bilinear")[0, 0]
     a = (a - a.min()) / (a.max() - a.min()).clamp_min(1e-8)
-    heat = torch.from_numpy(matplotlib.colormaps[cmap](a.cpu().numpy())[..., :3]).float().permute(2, 0, 1)
+    heat = torch.from_numpy(colormaps[cmap](a.cpu().numpy())[..., :3]).float().permute(2, 0, 1)
     return to_pil((1 - strength) * x.cpu() + strength * (heat * 2 - 1))
 
 # %% ../nbs/04_attention_map.ipynb #b90ca267

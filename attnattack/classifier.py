@@ -20,7 +20,6 @@ import io, re, warnings
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import AutoImageProcessor, AutoModelForImageClassification
 from .base.checks import one_of, optional_module
 from .base.labels import imagenet_names
 from .base.loading import checked_load, default_device, hub_asked_once, is_hub_name, quiet
@@ -155,6 +154,7 @@ def _class_names(config, name):
 # %% ../nbs/08_classifier.ipynb #d9a9091c
 def _from_transformers(source, name, device, dtype):
     "A folder or hub name that AutoModelForImageClassification reads"
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
     try:
         net = checked_load(AutoModelForImageClassification, source, dtype=dtype)
         with hub_asked_once(source), quiet():

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import threading
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from .utils import one_of
 
 # %% ../nbs/03_hijack.ipynb #9223ec98
@@ -206,6 +205,7 @@ def _refuse(owner, names):
 
 def _check_free(net, found, how):
     "An error if something else sits on the modules"
+    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
     taken = {name: ours for name, module in net.named_modules() if (ours := _installed(module)) is not None}
     if taken:
         _refuse(next(iter(taken.values())).store.owner, list(taken))

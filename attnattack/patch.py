@@ -9,7 +9,6 @@ __all__ = ['shape_mask', 'EOT', 'identity', 'Draw', 'draw', 'corners', 'smooth',
 from dataclasses import dataclass, fields, replace
 import math
 import torch
-from kornia.geometry.transform import get_perspective_transform, warp_perspective
 from .utils import check_image, generator as seeded, one_of
 
 # %% ../nbs/09_patch.ipynb #cd799f90
@@ -196,6 +195,7 @@ def warp(
     frame_size: tuple,   # (H, W) in pixels
 ) -> tuple:              # patches times their masks [B, N, 3, H, W], masks [B, N, 1, H, W]
     "Patch and mask through one transformation, bilinear, without skipping a pixel"
+    from kornia.geometry.transform import get_perspective_transform, warp_perspective
     d, (h, w) = params.to(patch.device), patch.shape[-2:]
     r = (max(h, w) / (d.scale * min(frame_size))).flatten().clamp(min=1)
     pad = math.ceil(r.max()) + 1

@@ -8,7 +8,6 @@ __all__ = ['weights_of', 'mean_terms', 'PatchParts', 'PatchRun']
 # %% ../nbs/10_loop_parts.ipynb #4495a75f
 from dataclasses import fields
 import torch
-from accelerate import Accelerator
 from .base.names import check_device
 from .base.training import check_tracker, is_due
 from .diagnosis import Trace
@@ -54,6 +53,7 @@ class PatchParts:
         frames=None, val=None,       # lists of Frame; None: those that the configuration names
         model=None, classifier=None, # loaded parts; None: those that the configuration names
     ):
+        from accelerate import Accelerator
         check_tracker(config.log_with if config.out else None)
         check_device(config.device)
         self.config = config

@@ -8,7 +8,6 @@ __all__ = ['assert_released', 'release', 'hijacked']
 # %% ../nbs/05_release.ipynb #44c4cfca
 import importlib
 import torch
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from .hijack import Capture, Hijack, MapProcessor, hijacked_modules, place_of, plan_hijack
 
 # %% ../nbs/05_release.ipynb #b9edff40
@@ -33,6 +32,7 @@ def release(
 # %% ../nbs/05_release.ipynb #6c28e62f
 def _read_elsewhere(net, capture):
     "Does room 03's arithmetic not fit, by what the network and `capture` are?"
+    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
     layers = {name: module for name, module in net.named_modules() if type(module).__name__ == "Attention"}
     known = {AttnProcessor, AttnProcessor2_0, MapProcessor}
     strange = {type(module.processor) for module in layers.values()} - known

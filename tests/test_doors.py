@@ -148,14 +148,15 @@ def test_all_doors_give_the_same_picture(suffix, tmp_path):
 
 def test_a_hub_pipeline_in_half_precision_only(tmp_path, monkeypatch):
     "Where a download brings no weights, the half-precision ones are asked for"
+    from diffusers import StableDiffusionPipeline
     models.dummy_diffusion().pipe.save_pretrained(tmp_path/"full", variant="fp16")
     (tmp_path/"bare").mkdir()
     asked = []
     def download(name, variant=None):
         asked.append(variant)
         return str(tmp_path/("full" if variant else "bare"))
-    monkeypatch.setattr(models.StableDiffusionPipeline, "download", download)
-    pipe = models.checked_load(models.StableDiffusionPipeline, "owner/model", safety_checker=None)
+    monkeypatch.setattr(StableDiffusionPipeline, "download", download)
+    pipe = models.checked_load(StableDiffusionPipeline, "owner/model", safety_checker=None)
     assert asked == [None, "fp16"] and pipe.unet.conv_in.weight.isfinite().all()
 
 

@@ -113,7 +113,7 @@ def test_a_type_checker_sees_through_the_doors(installed, tmp_path):
     command = [sys.executable, "-m", "mypy", *python, "--config-file", "mypy.ini", "user.py"]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=without("PYTHONPATH")).stdout
     assert 'Unexpected keyword argument "shape" for "load_diffusion"' in said
-    assert "attnattack.models.Diffusion" in said
+    assert "attnattack.diffusion.Diffusion" in said
 
 def test_a_part_of_the_demonstration(installed, tmp_path):
     python = installed / "venv/bin/python"

@@ -28,7 +28,7 @@ MUTANTS = [
     ("latent.attack", "_remember", ">= enough", "> enough"),
     ("latent.attack", "_settle", "for i in stopped:", "for i in ():"),
     ("patch_config", "MAY_CHANGE_ON_RESUME", '"iterations",', '"iterations", "seed",'),
-    ("layout.steering", "checkpointing", "if on and not was_on:", "if on:"),
+    ("base.calls", "checkpointing", "if on and not was_on:", "if on:"),
     ("layout.steering", "Steering.bias_hook", " or self.i >= self.guidance.guided_steps", ""),
     ("base.cpu", "suits", "module.groups == 1", "True"),
     # what the minimal tests let pass in version 0.1
@@ -77,7 +77,7 @@ MUTANTS = [
     ("models", "decode", "z / config.scaling_factor", "z"),
     ("models", "embed", "None if negative is None else", "[''] * len(prompts) if negative is None else"),
     ("models", "label_positions", "high > start", "high >= start"),
-    ("models", "_bound_tokenizers", 'for end in ("", "_2"):', 'for end in ("",):'),
+    ("diffusion", "_bound_tokenizers", 'for end in ("", "_2"):', 'for end in ("",):'),
     ("models", "Embeddings.both", "_joined(self.uncond, self.cond)", "_joined(self.cond, self.uncond)"),
     ("ddim", "predict_noise", "guidance * (cond - uncond)", "(cond - uncond)"),
     ("ddim", "clean_and_noise", "signal * out + noise * z", "signal * out - noise * z"),
@@ -172,7 +172,7 @@ MUTANTS = [
     ("latent.folder", "_attempt", "folder.weights = before", "pass"),
     ("latent.folder", "_at_the_door", "keep_records(folder.out, done.values())", "pass"),
     # layout
-    ("layout.boxes", "cells_between", "(first, end) if end > first", "(first, end) if True"),
+    ("base.boxes", "cells_between", "(first, end) if end > first", "(first, end) if True"),
     ("layout.boxes", "box_mask", "cells_between(y0, y1, h)", "cells_between(x0, x1, h)"),
     ("layout.loss", "map_loss", "(1 - inside).square()", "(1 - inside)"),
     ("layout.loss", "step_size", "/ c ** 2", ""),
@@ -181,8 +181,8 @@ MUTANTS = [
      "box_mask(target.boxes, row.size).flatten()"),
     ("layout.steering", "Steering.guide", "> self.guidance.threshold", "> -1"),
     ("layout.steering", "Steering.step", "self.moved, None", "sample, None"),
-    ("layout.steering", "move_kept_samples", "scheduler.last_sample = None", "pass"),
-    ("layout.steering", "frozen", "p.requires_grad_(True)", "pass"),
+    ("base.calls", "move_kept_samples", "scheduler.last_sample = None", "pass"),
+    ("base.calls", "frozen", "p.requires_grad_(True)", "pass"),
     ("layout.steering", "Steering.losses", "rows = todo + len(text) - len(self.layouts)", "rows = todo"),
     # flux
     ("flux.config", "check_entrance", 'entrance != "noise"', "False"),

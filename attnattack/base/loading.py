@@ -12,15 +12,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 import logging, re, socket, warnings
-import diffusers, transformers
 import torch
-from diffusers import DiffusionPipeline
 from huggingface_hub import constants
 
 # %% ../../nbs/base/08_loading.ipynb #919a2ab0
 @contextmanager
 def quiet():
     "Keep diffusers and transformers from writing to the terminal: warnings of their loggers, progress bars"
+    import diffusers, transformers
     libraries = diffusers.utils.logging, transformers.utils.logging
     before = [(lib, lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
     for lib in libraries:
@@ -88,6 +87,7 @@ def _checked_part(cls, source, **options):
 # %% ../../nbs/base/08_loading.ipynb #249d6bb8
 def _part_class(entry):
     "The class of one entry of model_index.json if it is a network of diffusers or transformers"
+    import diffusers, transformers
     library, name = entry if isinstance(entry, (list, tuple)) and len(entry) == 2 else (None, None)
     found = {"diffusers": diffusers, "transformers": transformers}.get(library)
     cls = getattr(found, str(name), None)
@@ -150,6 +150,7 @@ def checked_load(
     **options,  # what `from_pretrained` takes; of a pipeline: also networks to be used in place of its own
 ):
     "`cls.from_pretrained(source)`; weights that lack or are no numbers are errors, unused ones are named"
+    from diffusers import DiffusionPipeline
     if not (isinstance(cls, type) and issubclass(cls, DiffusionPipeline)):
         with hub_asked_once(source):
             return _checked_part(cls, str(source), **options)

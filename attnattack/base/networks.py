@@ -7,9 +7,10 @@ __all__ = ['WORDS', 'word_tokenizer', 'small_text_encoder', 'small_vae', 'small_
            'middle_cross_level']
 
 # %% ../../nbs/base/10_networks.ipynb #82ee193a
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-from transformers import T5Config, T5EncoderModel, T5Tokenizer
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 # %% ../../nbs/base/10_networks.ipynb #aa82ae46
 WORDS = (
@@ -29,9 +30,10 @@ def _merges_of(words):
 def word_tokenizer(
     words=WORDS,      # words that shall be one token each; all other text is split into pieces
     length: int = 24, # tokens of a prompt, start and end included
-) -> CLIPTokenizer:
+) -> "CLIPTokenizer":
     "A CLIP tokenizer made in memory: every byte, and `words` whole"
     from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import CLIPTokenizer
     chars, merges = sorted(ByteLevel.alphabet()), _merges_of(words)
     ends = [char + "</w>" for char in chars]
     tokens = [*chars, *ends, *map("".join, merges), "<|startoftext|>", "<|endoftext|>"]
@@ -39,8 +41,9 @@ def word_tokenizer(
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=length)
 
 # %% ../../nbs/base/10_networks.ipynb #0850a308
-def small_text_encoder(tokenizer, width=32, layers=1, cls=CLIPTextModel):
-    "A CLIP text encoder for `tokenizer`"
+def small_text_encoder(tokenizer, width=32, layers=1, cls=None):
+    "A CLIP text encoder for `tokenizer`, of class `cls`; None: CLIPTextModel"
+    from transformers import CLIPTextConfig, CLIPTextModel
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -53,11 +56,12 @@ def small_text_encoder(tokenizer, width=32, layers=1, cls=CLIPTextModel):
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return cls(config)
+    return (cls or CLIPTextModel)(config)
 
 # %% ../../nbs/base/10_networks.ipynb #94037274
-def small_vae(channels=(8, 8, 8, 8), latent=4, groups=4, **options) -> AutoencoderKL:
+def small_vae(channels=(8, 8, 8, 8), latent=4, groups=4, **options) -> "AutoencoderKL":
     "An AutoencoderKL that shrinks each side by 2 ** (len(channels) - 1)"
+    from diffusers import AutoencoderKL
     return AutoencoderKL(
         block_out_channels=channels,
         down_block_types=("DownEncoderBlock2D",) * len(channels),
@@ -71,8 +75,9 @@ def small_vae(channels=(8, 8, 8, 8), latent=4, groups=4, **options) -> Autoencod
 # %% ../../nbs/base/10_networks.ipynb #4452ab12
 def small_unet(
     channels=(16, 32, 32), latent=4, text=32, heads=2, groups=8, size=8, **options,
-) -> UNet2DConditionModel:
+) -> "UNet2DConditionModel":
     "A UNet2DConditionModel with cross attention at each of its sizes"
+    from diffusers import UNet2DConditionModel
     return UNet2DConditionModel(
         sample_size=size,
         in_channels=latent,
@@ -91,8 +96,9 @@ def small_unet(
 def t5_tokenizer(
     words=WORDS,      # words that shall be one token each; all other text is split into letters
     length: int = 16, # tokens of a prompt, the end included
-) -> T5Tokenizer:
+) -> "T5Tokenizer":
     "A T5 tokenizer made in memory"
+    from transformers import T5Tokenizer
     pieces = [("<pad>", 0.), ("</s>", 0.), ("<unk>", 0.), ("▁", -2.)]
     pieces += [("▁" + word, -3.) for word in dict.fromkeys(words)]
     pieces += [(chr(i), -9.) for i in range(33, 127)]
@@ -103,8 +109,9 @@ def small_t5(
     width: int = 32, # of a token
     layers: int = 1,
     heads: int = 2,
-) -> T5EncoderModel:
+) -> "T5EncoderModel":
     "A T5 encoder for `tokenizer`"
+    from transformers import T5Config, T5EncoderModel
     return T5EncoderModel(T5Config(
         vocab_size=len(tokenizer), d_model=width, d_kv=width // heads, d_ff=2 * width, num_layers=layers,
         num_heads=heads, dropout_rate=0., pad_token_id=tokenizer.pad_token_id,

@@ -7,9 +7,6 @@ __all__ = ['METRICS', 'quality']
 
 # %% ../../nbs/base/12_quality.ipynb #8d48993d
 import torch
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
-from torchmetrics.functional.image import peak_signal_noise_ratio as psnr
-from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
 # %% ../../nbs/base/12_quality.ipynb #354c7fd5
 METRICS = ("L1", "L2", "Linf", "PSNR", "SSIM", "MS-SSIM")
@@ -20,6 +17,9 @@ def quality(
     b: torch.Tensor, # the pictures they come from, the same shape
 ) -> dict:           # metric → values, [n]; no MS-SSIM under 176 px
     "How far each picture is from where it started"
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
+    from torchmetrics.functional.image import peak_signal_noise_ratio as psnr
+    from torchmetrics.functional.image import structural_similarity_index_measure as ssim
     difference = (a - b).abs().flatten(1)
     options = dict(data_range=1., reduction="none")
     found = {

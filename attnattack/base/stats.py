@@ -7,7 +7,6 @@ __all__ = ['rate', 'rate_or_none', 'mean_of', 'paired', 'format_figure', 'Table'
 
 # %% ../../nbs/base/01_stats.ipynb #9f2c1c88
 import numpy as np
-from scipy.stats import binomtest, bootstrap
 
 # %% ../../nbs/base/01_stats.ipynb #634f09a2
 def rate(
@@ -15,6 +14,7 @@ def rate(
     n: int,    # trials
 ) -> dict:     # rate, low, high (Wilson, 95 %), n
     "A success rate with its interval (Wilson, 1927)"
+    from scipy.stats import binomtest
     if n < 1:
         raise ValueError(f"n: {n}, a rate needs at least one trial")
     interval = binomtest(int(hits), int(n)).proportion_ci(method="wilson")
@@ -33,6 +33,7 @@ def mean_of(
     seed: int = 0, # of the samples
 ) -> dict:         # mean, low, high (bootstrap, 95 %), n
     "A mean with its interval"
+    from scipy.stats import bootstrap
     v = np.asarray(values, float)
     mean = float(v.mean())
     if len(v) < 2:
@@ -49,6 +50,7 @@ def paired(
     second, # success of the other on the same pictures
 ) -> dict:  # only_first, only_second, n, p (two-sided)
     "How often two methods disagree, and how likely that is by chance (McNemar, 1947, exact)"
+    from scipy.stats import binomtest
     a, b = np.asarray(first, bool), np.asarray(second, bool)
     if a.shape != b.shape:
         raise ValueError(f"second: {len(b)} results, must be as many as the first's {len(a)}")

@@ -10,7 +10,6 @@ __all__ = ['sd2_random', 'load', 'scene', 'config_of', 'reduced', 'latent_of_noi
 from contextlib import contextmanager, nullcontext
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from ..attack import load_classifiers
 from ..classifier import labels
 from ..data import OffRoad
@@ -29,6 +28,7 @@ from ..utils import to_unit
 # %% ../../nbs/latent/10_bench.ipynb #31b8148e
 def sd2_random(device="cpu", dtype=torch.float32, seed=0) -> Diffusion:
     "Stable Diffusion 2-base's architecture with random weights; one layer of text encoder, 1024 wide"
+    from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
     torch.manual_seed(seed)
     down, up = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
     unet = UNet2DConditionModel(

@@ -10,7 +10,6 @@ __all__ = ['sampled_latent', 'text_of', 'both_branches', 'diffusion_step', 'inve
 # %% ../../nbs/latent/02_naive.ipynb #5bed6d2f
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import AttnProcessor
 
 # %% ../../nbs/latent/02_naive.ipynb #43ae8a49
 def sampled_latent(
@@ -148,6 +147,7 @@ def register(model, controller):
 
 def plain_attention(model):
     "Attention written out, as in the diffusers of that time"
+    from diffusers.models.attention_processor import AttnProcessor
     model.unet.set_attn_processor(AttnProcessor())
 
 # %% ../../nbs/latent/02_naive.ipynb #732c570c

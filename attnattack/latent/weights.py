@@ -8,7 +8,6 @@ __all__ = ['FIVE', 'WARNINGS', 'REPORTED', 'schedule', 'WeightNet', 'TimestepWei
 
 # %% ../../nbs/latent/01_timestep_weights.ipynb #40bcbd50
 from pathlib import Path
-import matplotlib.pyplot as plt
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -103,6 +102,7 @@ WARNINGS = dict(learnable="weight_mode learnable collapses onto the step with th
 # %% ../../nbs/latent/01_timestep_weights.ipynb #64eb2de1
 def _axes(ax, width=3.6, height=2.):
     "The axes given, or those of a new figure"
+    import matplotlib.pyplot as plt
     return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained", dpi=75)[1]
 
 # %% ../../nbs/latent/01_timestep_weights.ipynb #65e1d644
@@ -112,6 +112,7 @@ def plot_weights(
     reference=None,     # a schedule, drawn dotted
 ):
     "Weights over iterations, a line for each denoise step"
+    import matplotlib.pyplot as plt
     ax, path = _axes(ax), torch.as_tensor(path)
     colours = plt.get_cmap("viridis")(torch.linspace(0, .9, path.shape[1]).numpy())
     for i, colour in enumerate(colours):
