@@ -59,6 +59,7 @@ def _watch(name, module, size, rows):
         rows.append(MapInfo(name, place_of(name), kind, feature_size(n, size), m.heads, keys))
     return module.register_forward_pre_hook(hook, with_kwargs=True)
 
+# %% ../nbs/04_attention_map.ipynb #48820d6e
 def _meta_inputs(unet, size, tokens):
     "Inputs of the right shapes, without numbers"
     config, cross = unet.config, unet.config.cross_attention_dim
@@ -109,6 +110,7 @@ def _kind_of(name):
     "self or cross, by the layer's name"
     return "self" if ".attn1" in name else "cross"
 
+# %% ../nbs/04_attention_map.ipynb #d13736fa
 def select(
     store: dict,                 # module name → map, [B, heads, queries, keys]
     kind: str | None = None,     # self or cross
@@ -149,6 +151,7 @@ def grid_size(
         raise ValueError(f"queries: {queries} cells do not fit a picture with height / width = {aspect:.3g}")
     return h, queries // h
 
+# %% ../nbs/04_attention_map.ipynb #88954a88
 def token_maps(
     a: torch.Tensor,             # averaged map, [B, queries, keys]
     positions: list,             # of the tokens, from `token_positions`

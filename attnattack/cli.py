@@ -37,6 +37,7 @@ COMMANDS = dict(
     semantic=Semantic,
 )
 
+# %% ../nbs/90_cli.ipynb #3dc51425
 def _tyro(argv):
     "The command that `argv` asks for"
     about = f"attnattack {__version__}: attack, guide and look into diffusion models through their attention"
@@ -74,6 +75,7 @@ EXAMPLES = dict(
     semantic="attnattack semantic sample dusk.png --out thermal.png",
 )
 
+# %% ../nbs/90_cli.ipynb #0f6154da
 @contextlib.contextmanager
 def _example_shown(commands, argv):
     "Inside the block the help of the command that was typed ends with an example"
@@ -106,6 +108,7 @@ def _help_of(argv):
         words.append(argv[1])
     return " ".join(["attnattack", *words, "--help"])
 
+# %% ../nbs/90_cli.ipynb #0c39c6c2
 def _check_first_word(argv):
     "The first word is a command, or an error that names the one that was meant"
     if not argv:
@@ -116,6 +119,7 @@ def _check_first_word(argv):
     hint = f"did you mean {near[0]}?" if near else f"must be one of {', '.join(COMMANDS)}"
     raise ValueError(f"command: no {argv[0]}, {hint}; see attnattack --help")
 
+# %% ../nbs/90_cli.ipynb #1fbe6ad1
 def parse(
     argv: list[str], # what was typed after `attnattack`
 ):                   # the command, to be called
@@ -139,6 +143,7 @@ def exit_code(
         return 130
     return 2 if isinstance(error, (ValueError, ImportError)) else 1
 
+# %% ../nbs/90_cli.ipynb #53ed18f0
 def message(
     error: BaseException,
 ) -> str:
@@ -162,6 +167,7 @@ def _own_words_only():
         os.environ.setdefault(name, "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
+# %% ../nbs/90_cli.ipynb #718087e8
 def _nobody_reads():
     "Has the reader of our output gone, as `| head` does?"
     poll = select.poll()
@@ -184,6 +190,7 @@ def _do(argv):
     finally:
         sys.stdout.flush()
 
+# %% ../nbs/90_cli.ipynb #654e518b
 def main(
     argv: list[str] | None = None, # what was typed after `attnattack`; None: this process's arguments
 ) -> int:                          # exit code

@@ -97,6 +97,7 @@ class DdimStep:
     a_from: torch.Tensor # ᾱ
     a_to: torch.Tensor   # ᾱ
 
+# %% ../nbs/02_ddim_reverse.ipynb #11a22e87
 def _check_walk(steps, k, mode):
     "A `ValueError` if there are not `k` steps to walk"
     most = steps if one_of(mode, MODES, "mode") == "exact" else steps - 1

@@ -21,6 +21,7 @@ def _small_png(figure, dots):
     Image.open(raw).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
     return small.getvalue()
 
+# %% ../nbs/88_figures.ipynb #50cb945e
 @dataclass(frozen=True)
 class Row:
     "Pictures side by side"
@@ -95,6 +96,7 @@ def _data_address(picture):
     picture.convert("RGB").save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
+# %% ../nbs/88_figures.ipynb #eb1f1537
 def row_html(
     row: Row,
 ) -> str: # HTML; no address in it leads anywhere

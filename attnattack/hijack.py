@@ -27,6 +27,7 @@ def refuse_compiled(
             continue
         raise ValueError(f"net: {name or type(net).__name__} is compiled by torch.compile; {advice}")
 
+# %% ../nbs/03_hijack.ipynb #de1ff6b3
 def find_attention(
     net: torch.nn.Module, # a U-Net
 ) -> dict:                # module name → module
@@ -77,6 +78,7 @@ def _tokens(attn, x, temb):
         x = x.flatten(2).transpose(1, 2)
     return x if attn.group_norm is None else attn.group_norm(x.transpose(1, 2)).transpose(1, 2)
 
+# %% ../nbs/03_hijack.ipynb #a5a83fc4
 def _heads(attn, x, text):
     "Queries, keys and values, [B, heads, n, d]"
     if text is None:
@@ -91,6 +93,7 @@ def _heads(attn, x, text):
         k = attn.norm_k(k)
     return q, k, v
 
+# %% ../nbs/03_hijack.ipynb #20c752c2
 def _mask(attn, mask, keys, batch):
     "The mask as [B, heads, 1 or queries, keys], or None"
     if mask is None:
@@ -110,6 +113,7 @@ def _write_out(attn, q, k, v, mask):
     probs = scores.softmax(-1).to(v.dtype)
     return probs @ v, probs
 
+# %% ../nbs/03_hijack.ipynb #aba31643
 def _finish(attn, out, x):
     "Heads joined and projected, in the shape of the layer's input x"
     out = attn.to_out[1](attn.to_out[0](out.transpose(1, 2).flatten(2)))
@@ -133,6 +137,7 @@ class Store(dict):
             return
         raise RuntimeError(_in_use(self.owner, here))
 
+# %% ../nbs/03_hijack.ipynb #2fde8d26
 def _in_use(owner, here):
     threads = f"hijacked by thread {owner.name!r}, called by {here.name!r}"
     return f"net: {threads}; one thread at a time may use a model"
@@ -179,6 +184,7 @@ def _remedy(processor):
     found = (remedy for start, remedy in REMEDIES.items() if name.startswith(start))
     return next(found, "net.set_attn_processor(AttnProcessor2_0())")
 
+# %% ../nbs/03_hijack.ipynb #12dc3bb7
 def _installed(module):
     "The `MapProcessor` that a module runs now, or None"
     own = vars(module) # an attribute that a module lacks would be searched for slowly
@@ -203,6 +209,7 @@ def _refuse(owner, names):
         raise RuntimeError(_in_use(owner, here))
     raise RuntimeError(f"net: {len(names)} modules are hijacked already ({names[0]}, …); release first")
 
+# %% ../nbs/03_hijack.ipynb #7c37d4ed
 def _check_free(net, found, how):
     "An error if something else sits on the modules"
     from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
@@ -290,6 +297,7 @@ def plan_hijack(net, capture=Capture(), how="forward") -> Hijack:
     forwards = {name: vars(module)["forward"] for name, module in found.items() if "forward" in vars(module)}
     return Hijack(net, store, how, found, ours, saved, forwards)
 
+# %% ../nbs/03_hijack.ipynb #9dbd3f78
 def hijack(
     net: torch.nn.Module,         # the U-Net
     capture: Capture = Capture(), # which maps to keep

@@ -27,6 +27,7 @@ MODELS = {
     "tiny-sd": ASSETS/"tiny-sd",
 }
 
+# %% ../nbs/01_models.ipynb #eaf2ea26
 def register_model(
     name: str, # how `load_diffusion` shall know it
     source,    # a folder, a hub name, or a function (device=, dtype=) -> Diffusion

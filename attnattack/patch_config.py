@@ -169,6 +169,7 @@ def patch_pixels(
     width = config.patch_size * min(1, 1 / config.aspect)
     return max(1, round(height)), max(1, round(width))
 
+# %% ../nbs/10_config.ipynb #6993daeb
 def needs_attention(
     config: PatchConfig,
 ) -> bool:

@@ -19,6 +19,7 @@ def assert_released(
     more = ", …" if len(left) > 3 else ""
     assert not left, f"{len(left)} modules are still hijacked: {', '.join(left[:3])}{more}"
 
+# %% ../nbs/05_release.ipynb #49b7639f
 def release(
     h: Hijack, # what `hijack` returned
 ):

@@ -361,6 +361,7 @@ def main(argv=None):
     parser.add_argument("--only", default="", metavar="TEXT", help="faults whose line holds this")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth of them (default: all)")
     parser.add_argument("--from", type=int, default=0, metavar="N", dest="first", help="after the first N")
+    parser.add_argument("--most", type=int, metavar="N", help="at most N verdicts, those that --to holds included")
     parser.add_argument("--list", action="store_true", help="check the list, and print it")
     parser.add_argument("--sane", action="store_true", help="ask the judges about the package as it is, first")
     parser.add_argument("--no-tests", action="store_true", help="do not ask the files of tests")
@@ -373,6 +374,8 @@ def main(argv=None):
     judges = [ask_selftest, ask_room, ask_tests][:2 if args.no_tests else 3]
     verdicts = kept_verdicts(args.to, chosen)
     chosen = [m for m in chosen if m not in {v.mutant for v in verdicts}]
+    if args.most is not None:
+        chosen = chosen[:max(0, args.most - len(verdicts))]
     if not chosen:
         return told(verdicts)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:

@@ -21,6 +21,7 @@ def plain(value):
 def _is_number(value):
     return isinstance(value, int | float) and not isinstance(value, bool)
 
+# %% ../../nbs/base/14_boxes.ipynb #d457d9b9
 def check_box(
     box,       # four numbers in a list
     name: str, # for the message
@@ -50,6 +51,7 @@ def boxes_of(
         return (check_box(boxes, name),)
     return tuple(check_box(box, f"{name}[{i}]") for i, box in enumerate(boxes))
 
+# %% ../../nbs/base/14_boxes.ipynb #87f88278
 def objects_of(
     bboxes,               # an entry per object; four numbers alone are the box of one object
     name: str = "bboxes", # for the message
@@ -87,6 +89,7 @@ class Target:
             check_number("tokens", token, at_least=0, whole=True)
         boxes_of(self.boxes, "boxes")
 
+# %% ../../nbs/base/14_boxes.ipynb #fe82c84d
 def check_phrase(phrase, name):
     "`phrase`, if it is a string"
     if not isinstance(phrase, str):
@@ -109,6 +112,7 @@ def words_of_objects(
         return [check_phrase(word, f"{name}[{i}]") for i, word in enumerate(words)]
     return [_check_positions(word, name, first) for word in words]
 
+# %% ../../nbs/base/14_boxes.ipynb #5f30f562
 def _check_positions(positions, name, first):
     positions = positions if isinstance(positions, list) else [positions]
     if not positions:
@@ -130,6 +134,7 @@ def prompts_of(prompt, embeds):
         return prompt
     raise ValueError(f"prompt: {prompt!r}, must be a string or a list of strings")
 
+# %% ../../nbs/base/14_boxes.ipynb #406e832b
 def _is_of_one_prompt(prompt, prompts, bboxes):
     "Are `bboxes` an entry per object, not per prompt?"
     def depth(value):
@@ -159,6 +164,7 @@ def entries_of_prompts(
             raise ValueError(f"{key}: {len(value)} entries for {len(prompts)} prompts, must be as many")
     return name, list(zip(prompts, bboxes, words))
 
+# %% ../../nbs/base/14_boxes.ipynb #d5682aec
 def targets_of(
     bboxes, words, # of one prompt
     name: str,     # phrases or token_indices

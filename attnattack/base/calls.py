@@ -25,6 +25,7 @@ def stock_names(
     named = list(inspect.signature(call).parameters.values())[1:]
     return [p.name for p in named if p.kind != p.VAR_KEYWORD]
 
+# %% ../../nbs/base/15_calls.ipynb #bf4a7446
 def arguments_by_name(
     name: str,  # of the pipeline's class, for the message
     args, kw,   # of the call, without the prompt
@@ -65,6 +66,7 @@ def whole_number_rule(at_most: int, at_least: int = 1) -> dict:
 
 _MAY_BE_NONE = {"height", "width", "num_images_per_prompt", "clip_skip", "mu"} # None is the model's own
 
+# %% ../../nbs/base/15_calls.ipynb #cd9ddfed
 def check_numbers(
     kw: dict,   # arguments of the call by name
     scheduler,  # of the pipeline
@@ -104,6 +106,7 @@ def only_one_call(
         with _DOOR:
             busy.difference_update(mine)
 
+# %% ../../nbs/base/15_calls.ipynb #9f821214
 def check_thread(
     owner, # `threading.get_ident` of the thread that the hooks belong to
     name: str = "unet", # of the network, for the message
@@ -120,6 +123,7 @@ def take_rows(value, rows):
         return {name: take_rows(part, rows) for name, part in value.items()}
     return value[rows] if isinstance(value, torch.Tensor) else value
 
+# %% ../../nbs/base/15_calls.ipynb #2ba255b1
 @contextmanager
 def frozen(net):
     "No parameter asks for a gradient inside"
@@ -132,6 +136,7 @@ def frozen(net):
         for p in asking:
             p.requires_grad_(True)
 
+# %% ../../nbs/base/15_calls.ipynb #3d393ef2
 @contextmanager
 def checkpointing(net, on):
     "Blocks of the network are computed again in the backward pass, if `on`; afterwards as before"
@@ -162,6 +167,7 @@ class Update:
     iteration: int  # in the step
     losses: dict    # picture of the batch → its loss before the update
 
+# %% ../../nbs/base/15_calls.ipynb #198816d4
 def loss_gradient(
     loss,      # one number
     x,         # latents

@@ -69,6 +69,7 @@ def _is_a(value, kind):
         return kind in (bool, Any)
     return kind is Any or isinstance(value, kind)
 
+# %% ../../nbs/base/02_config.ipynb #fba53c19
 def _number(name, value, kinds, rule):
     "A number of one of the kinds that keeps the rule"
     must = f", must be {rule}" if str(rule) else ""
@@ -164,6 +165,7 @@ class SettingRow:
     rule: str
     help: str
 
+# %% ../../nbs/base/02_config.ipynb #04963aed
 def settings_of(
     config_class: type, # a `Configuration`
 ) -> list[SettingRow]:

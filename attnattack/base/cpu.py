@@ -53,6 +53,7 @@ def _is_small(module, x, max_cells):
     cells = x[:, 0].numel() / (module.stride[0] * module.stride[1])
     return plain and cells <= max_cells and not torch.is_autocast_enabled("cpu")
 
+# %% ../../nbs/base/05_cpu.ipynb #c7ccf857
 def _replaced(module, max_cells):
     "What takes the place of a convolution's arithmetic, for the thread that asked for it"
     original, owner = module._conv_forward, threading.get_ident()
@@ -67,6 +68,7 @@ def _put_back(modules):
     for module in modules:
         vars(module).pop("_conv_forward", None)
 
+# %% ../../nbs/base/05_cpu.ipynb #b649c8fa
 @contextmanager
 def small_map_convolutions(
     net: torch.nn.Module,

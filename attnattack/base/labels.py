@@ -29,6 +29,7 @@ def _shown(folder):
     "What a folder holds, in natural order, without hidden files"
     return sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural(p.name))
 
+# %% ../../nbs/base/07_labels.ipynb #d62a0d7a
 def class_folders(
     folder,
 ) -> list: # of names; empty where the folder itself holds pictures, or no folder does
@@ -40,6 +41,7 @@ def class_folders(
         return []
     return [path.name for path in _shown(folder) if path.is_dir() and has_pictures(path)]
 
+# %% ../../nbs/base/07_labels.ipynb #edfce47d
 def find_images(
     folder,
 ) -> list: # of paths, in natural order
@@ -96,6 +98,7 @@ TABLES = { # columns of picture and class, number of the first class
     "imagefolder": ("file_name", "label", 0),
 }
 
+# %% ../../nbs/base/07_labels.ipynb #a654ac0d
 def label_form(
     path,            # labels file
     offset: int = 1, # the number of the first class in a file of numbers alone

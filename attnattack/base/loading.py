@@ -110,6 +110,7 @@ def is_hub_name(
     "Can a hub be asked for this name?"
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
 
+# %% ../../nbs/base/08_loading.ipynb #ce7ba521
 @cache
 def hub_answers(
     endpoint: str, # the hub's address

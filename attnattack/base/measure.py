@@ -28,6 +28,7 @@ def release_free_memory():
     except (AttributeError, OSError, TypeError):
         pass # macOS, musl, Windows
 
+# %% ../../nbs/base/04_measure.ipynb #987994ca
 def resident_memory(
     peak: bool = False, # the most since `forget_peak`, not what is there now
 ) -> float:             # MiB
@@ -35,6 +36,7 @@ def resident_memory(
     key = "VmHWM" if peak else "VmRSS"
     return int(re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
+# %% ../../nbs/base/04_measure.ipynb #23538bcb
 def forget_peak() -> float: # MiB in memory now
     "Give free memory back and begin the count of the peak anew (Linux)"
     gc.collect()

@@ -104,6 +104,7 @@ def t5_tokenizer(
     pieces += [(chr(i), -9.) for i in range(33, 127)]
     return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=length)
 
+# %% ../../nbs/base/10_networks.ipynb #1e641f87
 def small_t5(
     tokenizer,       # a T5 tokenizer
     width: int = 32, # of a token

@@ -45,6 +45,7 @@ def _opened(path):
         said = f"{path}: not a readable image ({error.__class__.__name__}: {error})"
         raise OSError(said.split("\n")[0]) from None
 
+# %% ../../nbs/base/09_pictures.ipynb #39251de6
 def _check_bits(path, mode):
     "Pictures have 8 bits a channel"
     if mode.startswith(("I", "F")):
@@ -70,6 +71,7 @@ def check_header(
         mode = picture.mode
     _check_bits(path, mode)
 
+# %% ../../nbs/base/09_pictures.ipynb #621c1903
 def check_one_opens(
     name: str, # the setting that named the pictures, for the message
     paths,     # picture files

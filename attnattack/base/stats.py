@@ -20,6 +20,7 @@ def rate(
     interval = binomtest(int(hits), int(n)).proportion_ci(method="wilson")
     return dict(rate=hits / n, low=float(interval.low), high=float(interval.high), n=int(n))
 
+# %% ../../nbs/base/01_stats.ipynb #fddca630
 def rate_or_none(
     hits: int,
     n: int,
@@ -101,6 +102,7 @@ class Table(list):
     def __repr__(self):
         return "\n".join("\t".join(row) for row in [list(self.columns), *self.cells()])
 
+# %% ../../nbs/base/01_stats.ipynb #0a978f07
 def aligned(
     table: Table,
 ) -> str:

@@ -23,8 +23,12 @@ def write_checkpoint(
 ):
     "Write a checkpoint, whole or not at all"
     with atomic_path(path) as temporary:
-        torch.save({**state, "config": json.dumps(config)}, temporary)
+        try:
+            torch.save({**state, "config": json.dumps(config)}, temporary)
+        except RuntimeError as error: # of PyTorch's writer, on a full disk; it names no file
+            raise OSError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from None
 
+# %% ../../nbs/base/03_training.ipynb #1ea5d92a
 def changed_setting(
     mine: dict,         # the configuration of now
     theirs: dict,       # the configuration of the checkpoint

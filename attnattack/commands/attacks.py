@@ -52,6 +52,7 @@ class Latent:
 _SUMMARY_HELP = "attack nothing, say what is there: in out or, as with DiffAttack, in data"
 _Summary = Annotated[bool, tyro.conf.arg(help=_SUMMARY_HELP, aliases=["--is-test"])]
 
+# %% ../../nbs/82_attacks.ipynb #3285e627
 def latent_command() -> type: # a frozen dataclass
     "The command `latent`: `LatentConfig`'s fields, with DiffAttack's names as aliases, and `summary`"
     from attnattack.latent.config import DIFFATTACK_NAMES, LatentConfig, check_paths
@@ -78,6 +79,7 @@ def latent_command() -> type: # a frozen dataclass
                 raise RuntimeError(failed)
     return Command
 
+# %% ../../nbs/82_attacks.ipynb #1809657a
 def _say_summary(*folders):
     "What the first of the folders that holds records has reached"
     if not any(folders):
@@ -96,6 +98,7 @@ def _flags_of(command):
             names |= {alias.lstrip("-").replace("-", "_") for alias in arg.aliases or ()}
     return names
 
+# %% ../../nbs/82_attacks.ipynb #b9cd8151
 def plain_booleans(
     argv: list[str], # what was typed
     command: type,   # dataclass of the command
@@ -143,6 +146,7 @@ class _Evaluate:
         if len(found) > 1:
             print(aligned(runs_table(found)))
 
+# %% ../../nbs/82_attacks.ipynb #0878caea
 _RUNS_HELP = "folders that `attnattack latent` or DiffAttack's script wrote; or --clean and --adversarial"
 _Runs = Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN", help=_RUNS_HELP)]
 _settings = [f for f in fields(command_of(EvaluateConfig)) if f.name != "run"]

@@ -31,6 +31,7 @@ class Experiments:
                 line = f"    {parameter.name:18} {parameter.default!r:14} {parameter.help}"
                 print(line.rstrip())
 
+# %% ../../nbs/81_experiments.ipynb #9ffee44c
 @dataclass(frozen=True)
 class Run:
     "Run an experiment into a folder of its own; a finished run is found again, not repeated"
@@ -57,6 +58,7 @@ _SweepOut = Annotated[str, tyro.conf.arg(metavar="DIR")]
 _Yaml = Annotated[Path | None, tyro.conf.arg(metavar="YAML")]
 _SCHEDULER_HELP = "tls://HOST:PORT or tcp://HOST:PORT of Dask's, instead of workers on this machine"
 
+# %% ../../nbs/81_experiments.ipynb #e7545aff
 @dataclass(frozen=True)
 class SweepCommand:
     __doc__ = (

@@ -38,6 +38,7 @@ _Boxes = Annotated[
 ]
 GUIDANCE = ("scale", "iterations", "guided_steps", "threshold", "forward", "refine")
 
+# %% ../../nbs/83_pictures.ipynb #b48d619e
 @dataclass(frozen=True)
 class Layout:
     "Make pictures whose objects stand in boxes"
@@ -72,6 +73,7 @@ def _within(name, value, low, high):
     if not (low <= value <= high and abs(value) < float("inf")):
         raise ValueError(f"{name}: {value}, must be from {low} to {high} and finite")
 
+# %% ../../nbs/83_pictures.ipynb #4ff6b970
 def check_layout(
     command: Layout,
 ):
@@ -99,6 +101,7 @@ def _known_models():
     embedded = {folder for folder, kind in classes.items() if kind.startswith("StableDiffusion")}
     return {"dummy", "dummy-xl"} | embedded
 
+# %% ../../nbs/83_pictures.ipynb #fe0e4244
 def check_model_name(
     name: str,
 ):

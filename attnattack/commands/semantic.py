@@ -29,6 +29,7 @@ def _fields_as_parameters(config_class):
 class SemanticTrain:
     "Train a LoRA and a semantic module for FLUX-Fill; a training that was interrupted goes on"
 
+# %% ../../nbs/84_semantic.ipynb #2ff2d6b9
 def _train(config, verbose):
     "Train, with progress, and say where the result is"
     from attnattack.flux import SemanticRun, follow_training, log, train_semantic
@@ -79,6 +80,7 @@ _MAP_GUIDANCE_HELP = (
     "1: as trained; more: further in the direction in which the map leads; trained with drop_map"
 )
 
+# %% ../../nbs/84_semantic.ipynb #ccbcd720
 @dataclass(frozen=True)
 class SemanticSample:
     "Paint what belongs beside a picture"
@@ -123,6 +125,7 @@ def _check_numbers(command):
     if command.map_guidance != 1 and not command.semantic:
         raise ValueError(f"map_guidance: {command.map_guidance}, needs a semantic picture")
 
+# %% ../../nbs/84_semantic.ipynb #01f486e6
 def _check_weights(command):
     "A map needs a module that sees it"
     from attnattack.flux.files import module_settings
@@ -135,6 +138,7 @@ def _check_weights(command):
     needed = "the folder of a training with a semantic module"
     raise ValueError(f"semantic: needs weights, {needed}: {given}")
 
+# %% ../../nbs/84_semantic.ipynb #b0bc380b
 def check_sample(
     command: SemanticSample,
 ) -> tuple: # (visible, semantic), Pillow pictures; semantic is None where none is given
@@ -154,6 +158,7 @@ def check_sample(
 class Semantic:
     "Train or use semantic cross-attention on FLUX-Fill"
 
+# %% ../../nbs/84_semantic.ipynb #8c1fbcc0
 def semantic_command(
     argv: list[str], # what was typed after `attnattack`
 ) -> type:           # a frozen dataclass

@@ -20,6 +20,7 @@ class Strength(NamedTuple):
     least: float
     most: float
 
+# %% ../../nbs/evaluate/00_config.ipynb #327d25e3
 DEFENCES = dict(
     jpeg=Strength(75, 1, 100),       # quality
     bits=Strength(4, 1, 8),          # bits a channel
@@ -155,6 +156,7 @@ def _pictures_of(config):
     theirs = (f"*_{kind}.*" for kind in ("originImage", "adv_image"))
     return [path for pattern in (*ours, *theirs) for path in sorted(Path(config.run).glob(pattern))]
 
+# %% ../../nbs/evaluate/00_config.ipynb #007490e7
 def check_pictures(
     config: EvaluateConfig,
 ):

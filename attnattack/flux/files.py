@@ -21,6 +21,7 @@ MODULE_SETTINGS = (
     "mode", "n_layers", "width", "heads", "variant", "positions", "entrance", "blocks", "inner",
 ) # arguments of `SemanticLayers`
 
+# %% ../../nbs/flux/00_files.ipynb #f742f3a8
 def module_settings(
     folder, # where the trainer wrote
 ) -> dict:  # of SemanticLayers; mode is none where it was trained without

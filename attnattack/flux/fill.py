@@ -39,6 +39,7 @@ def small_flux(
         axes_dims_rope=(head // 4, head * 3 // 8, head * 3 // 8), **more,
     )
 
+# %% ../../nbs/flux/02_fill.ipynb #bfc10679
 def flux_scheduler() -> FlowMatchEulerDiscreteScheduler:
     "FLUX.1's schedule: Euler, shifted by the number of tokens"
     return FlowMatchEulerDiscreteScheduler(
@@ -63,6 +64,7 @@ def dummy_flux_fill(
         pipe = cls(flux_scheduler(), vae, *encoders, small_flux(**more))
     return _silent(freeze(pipe))
 
+# %% ../../nbs/flux/02_fill.ipynb #2e8a65c0
 def _silent(pipe):
     "The pipeline, without its progress bar"
     pipe.set_progress_bar_config(disable=True)
@@ -84,6 +86,7 @@ def finite_tensors(
             raise OSError(f"{file}: {name} is not finite, was the training healthy?")
     return tensors
 
+# %% ../../nbs/flux/02_fill.ipynb #42ec0321
 def _one_line(error):
     "An error's text on one line"
     return " ".join(str(error).split())
@@ -96,6 +99,7 @@ def _holds_lora(source):
                 return True
     return False
 
+# %% ../../nbs/flux/02_fill.ipynb #3d68eee3
 def load_lora_beside(
     pipe,   # a FluxFillPipeline
     folder, # of `SemanticFluxFillPipeline.save_pretrained`
@@ -131,6 +135,7 @@ def load_fill(
         pipe.to(device or default_device(), dtype or torch.float32)
     return _silent(freeze(pipe))
 
+# %% ../../nbs/flux/02_fill.ipynb #9b87d3b7
 def _from_files(name, source, cls, gone, dtype):
     "The pipeline of a folder or of the hub, its LoRA with it"
     if "transformer" not in gone and _holds_lora(source):
@@ -160,6 +165,7 @@ def token_width(
     "Numbers in one token that the transformer paints"
     return transformer.config.out_channels or transformer.config.in_channels
 
+# %% ../../nbs/flux/02_fill.ipynb #8cf941cc
 def check_fit(
     transformer,        # FluxTransformer2DModel
     channels: int = 16, # of the VAE's latent
@@ -183,6 +189,7 @@ def pack(
     blocks = z.reshape(batch, channels, h // 2, 2, w // 2, 2)
     return blocks.permute(0, 2, 4, 1, 3, 5).reshape(batch, h * w // 4, 4 * channels)
 
+# %% ../../nbs/flux/02_fill.ipynb #294c0f9b
 def unpack(
     x: torch.Tensor,  # [B, rows · columns, 4C]
     rows: int,
@@ -199,6 +206,7 @@ def image_ids(rows, columns, device=None, dtype=torch.float32) -> torch.Tensor: 
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     return torch.stack([torch.zeros_like(y), y, x], -1).reshape(-1, 3).to(device, dtype)
 
+# %% ../../nbs/flux/02_fill.ipynb #32b2e42d
 def pack_mask(
     mask: torch.Tensor, # [B, 1, H, W], 1 is to be painted
     factor: int = 8,    # of the VAE
@@ -222,6 +230,7 @@ def encode_tokens(
     z = posterior.mode() if generator is None else posterior.sample(generator)
     return pack((z - (vae.config.shift_factor or 0)) * vae.config.scaling_factor)
 
+# %% ../../nbs/flux/02_fill.ipynb #e82137f3
 @torch.no_grad()
 def decode_tokens(
     vae,             # AutoencoderKL

@@ -160,6 +160,7 @@ def _digest(config):
         facts["files"] = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
+# %% ../../nbs/flux/06_latents.ipynb #e46b7076
 def _cache_file(config):
     "Where the encoded triptychs are kept; None: nowhere"
     folder = config.cache or (config.out and str(Path(config.out)/"cache"))

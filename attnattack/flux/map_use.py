@@ -61,6 +61,7 @@ def scene_losses(
             losses[part] += _right_loss(run, batch, noise[part].to(run.device), time, latents.rows)
     return losses / len(TIMES)
 
+# %% ../../nbs/flux/10_map_use.ipynb #5d2bd15f
 def _right_loss(run, batch, x1, time, rows):
     "At one time: the mean over the right panel's tokens, [n]"
     t = x1.new_full((len(x1),), time)
@@ -78,6 +79,7 @@ def empty_map(
     with torch.no_grad():
         return encode_tokens(vae, nothing.to(vae.device, vae.dtype)).cpu()
 
+# %% ../../nbs/flux/10_map_use.ipynb #bf1cb440
 def swapped_maps(
     latents,            # Latents
     index: list,        # which scenes, at least two
@@ -106,6 +108,7 @@ def paired_change(
     p = float(wilcoxon(difference).pvalue) if difference.any() and len(difference) > 1 else 1.
     return dict(change=found["mean"], low=found["low"], high=found["high"], p=p, n=len(first))
 
+# %% ../../nbs/flux/10_map_use.ipynb #3762294d
 def headroom_share(
     none: float,  # loss without a map
     way: float,   # loss of the way that is judged
@@ -125,6 +128,7 @@ class _AtTemperature(Canvas):
     def heat(self):
         return np.where(self.changed, super().heat() + self.change, super().heat())
 
+# %% ../../nbs/flux/10_map_use.ipynb #34f4ee94
 class HiddenObjects(Dataset):
     "Triptychs in which the camera does not show the object: landscape at dusk | thermal | labels in colours"
     def __init__(self,
@@ -198,6 +202,7 @@ def read_objects(
     nothing = counts.amax(1) < least * height * width
     return kind.masked_fill(nothing, -1), torch.stack([x, y], 1)
 
+# %% ../../nbs/flux/10_map_use.ipynb #d5a61fd5
 def object_hits(
     said: torch.Tensor, # as in `read_objects`
     classes,            # the true ones, [n]

@@ -25,6 +25,7 @@ def position_waves(
     angles = torch.cat([y[:, None] * periods, x[:, None] * periods], 1)
     return torch.cat([angles.sin(), angles.cos()], 1)
 
+# %% ../../nbs/flux/03_semantic_attention.ipynb #660188d7
 def places(
     n: int,         # tokens
     rows: int,      # in which they stand
@@ -43,6 +44,7 @@ def places(
 def _split_heads(x, n): # [B, N, n d] → [B, n, N, d]
     return x.unflatten(2, (n, -1)).transpose(1, 2)
 
+# %% ../../nbs/flux/03_semantic_attention.ipynb #c96ef550
 class SemanticCrossAttention(nn.Module):
     "x + scale · Out(MHA(LN(x), LN(s))): one layer"
     def __init__(self,
@@ -100,6 +102,7 @@ def attention_map(
     query, key = _split_heads(query, layer.heads), _split_heads(key, layer.heads)
     return (query @ key.transpose(2, 3) / query.shape[3] ** .5).softmax(-1)
 
+# %% ../../nbs/flux/03_semantic_attention.ipynb #b7b4a992
 def look(
     layer: SemanticCrossAttention,
     x: torch.Tensor,        # as in its call, one: [1, N, width]
@@ -118,6 +121,7 @@ def _linear_at_zero(width):
     nn.init.zeros_(linear.bias)
     return linear
 
+# %% ../../nbs/flux/03_semantic_attention.ipynb #fd4a836a
 class SemanticFusion(nn.Module):
     "x + W s, each semantic token at its place in both panels; W starts at 0"
     def __init__(self, width: int = 64):
@@ -132,6 +136,7 @@ class SemanticFusion(nn.Module):
         added = self.proj(semantic).unflatten(1, (rows, -1))
         return x + torch.cat([added, added], 2).flatten(1, 2)
 
+# %% ../../nbs/flux/03_semantic_attention.ipynb #260f173e
 class SemanticChannels(nn.Module):
     "seen + W s: each semantic token at its place in the right panel; W starts at 0"
     def __init__(self, width: int = 64):
@@ -200,6 +205,7 @@ class BlockProcessor:
             return out[0] + change.to(out[0]), out[1]
         return torch.cat([out[:, :-semantic_n], out[:, -semantic_n:] + change.to(out)], 1)
 
+# %% ../../nbs/flux/03_semantic_attention.ipynb #2e34d121
 def of_right_panel(
     values, # of each token, [N, …]
     rows,   # in which the N tokens stand

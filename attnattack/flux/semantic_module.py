@@ -113,6 +113,7 @@ def add_semantics(
         seen = module(seen, semantic, rows)
     return call | dict(hidden_states=torch.cat([x, seen, mask], 2))
 
+# %% ../../nbs/flux/03_semantic_module.ipynb #09fc1dfa
 def _appended(call, semantic, width, rows):
     "Tokens and ids, with the semantic tokens after the picture's"
     hidden, ids = call["hidden_states"], of_right_panel(call["img_ids"], rows).clone()
@@ -209,6 +210,7 @@ def load_module(
     _fill(module, folder/MODULE)
     return module.to(transformer.device).eval().requires_grad_(False)
 
+# %% ../../nbs/flux/03_semantic_module.ipynb #309a82a1
 def _check_module(folder, module, width, transformer):
     "A `ValueError` unless a module has the transformer's measures"
     if width != token_width(transformer):
@@ -220,6 +222,7 @@ def _check_module(folder, module, width, transformer):
         if found != wanted:
             raise ValueError(f"{folder/MODULE_CONFIG}: {name} {found}, must be {wanted}, the transformer's")
 
+# %% ../../nbs/flux/03_semantic_module.ipynb #95cc7973
 def _fill(module, file):
     "Load weights; what is missing, too much, of another shape or not finite is an `OSError`"
     found = dict(anchor=torch.zeros(0)) | finite_tensors(file)

@@ -41,6 +41,7 @@ def right_mask(
     mask[..., x.shape[3] // 2:] = 1
     return mask
 
+# %% ../../nbs/flux/01_triptychs.ipynb #47b66260
 def right_half(
     x: torch.Tensor, # diptychs, [B, 3, H, 2W]
 ) -> torch.Tensor:   # [B, 3, H, W]

@@ -48,6 +48,7 @@ def sd2_random(device="cpu", dtype=torch.float32, seed=0) -> Diffusion:
         part.eval().requires_grad_(False)
     return Diffusion(pipe.to(device, dtype), pipe.scheduler, "sd2-random")
 
+# %% ../../nbs/latent/10_bench.ipynb #a962bdb5
 register_model("sd2-random", sd2_random)
 
 # %% ../../nbs/latent/10_bench.ipynb #a42b05de
@@ -62,6 +63,7 @@ def scene(classifier, res, seed=3, i=0) -> tuple: # (picture [1, 3, res, res], c
         y = int(classifier(to_unit(x)).argmax(1))
     return x, y, classifier.classes[y].split(",")[0]
 
+# %% ../../nbs/latent/10_bench.ipynb #8e812d58
 def config_of(size, variant="fast", **changes) -> LatentConfig:
     "DiffAttack's numbers, every self map in the loss as published; of `small maps` only the smaller ones"
     self_cells = 16 if variant == "small maps" else None
@@ -79,6 +81,7 @@ def latent_of_noise(model, pictures):
     shape = len(pictures), channels, height // model.factor, width // model.factor
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
+# %% ../../nbs/latent/10_bench.ipynb #90b15c91
 def ready_fast(model, classifier, config, pictures) -> Prepared:
     "The fast attack, ready for its first iteration"
     x, y, words = zip(*pictures)
@@ -101,6 +104,7 @@ def new_naive(model, classifier, picture, config) -> NaiveAttack:
     numbers = config.steps, config.start_step, config.guidance
     return NaiveAttack(model, classifier, *picture, *numbers, cross_cells=model.cross_cells)
 
+# %% ../../nbs/latent/10_bench.ipynb #5d92ae91
 def ready_naive(model, classifier, picture, config) -> NaiveAttack:
     "The plain attack, ready like `ready_fast`"
     attack = new_naive(model, classifier, picture, config)

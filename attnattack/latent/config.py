@@ -163,6 +163,7 @@ PARITY = dict(
     best=False, early_stop=0, batch_size=1, seed=8888,
 )
 
+# %% ../../nbs/latent/00_config.ipynb #8ee98376
 def parity(
     **changes,           # fields that decide how much is computed: models, files, size, steps, iterations, …
 ) -> LatentConfig:

@@ -43,6 +43,7 @@ def target_of(
         return None
     return class_index(config.target, classifier.classes, config.label_offset, "target", *others)
 
+# %% ../../nbs/latent/05_preparation.ipynb #ed79b625
 def new_weights(config: LatentConfig) -> TimestepWeights:
     "The timestep weights that a configuration names"
     steps = config.steps - config.start_step
@@ -144,6 +145,7 @@ class Phase:
     done: int   # steps, or updates of the null embedding
     total: int
 
+# %% ../../nbs/latent/05_preparation.ipynb #9b10da68
 def _check_batch(images, classes, words, model):
     "The pictures suit the model, and there is a class and a word for each"
     check_image(images, multiple=min(model.multiple, 32))

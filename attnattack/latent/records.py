@@ -12,7 +12,7 @@ from pathlib import Path
 import hashlib, json, os
 from .. import __version__
 from ..base.config import under_new_names
-from ..base.files import atomic_path, sha256
+from ..base.files import atomic_path, naming_file, sha256
 from ..base.stats import rate_or_none
 from ..base.training import RunLog
 from ..classifier import predict
@@ -77,7 +77,8 @@ def read_records(
 
 def append_records(out, records):
     "Add lines to the records, on the disk when this returns"
-    with (Path(out)/"records.jsonl").open("a", encoding="utf-8") as file:
+    path = Path(out)/"records.jsonl"
+    with naming_file(path), path.open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(r) + "\n" for r in records))
         file.flush()
         os.fsync(file.fileno())

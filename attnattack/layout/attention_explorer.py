@@ -31,6 +31,7 @@ def _fits(path, multiple, most):
         return False
     return not (w % multiple or h % multiple) and max(w, h) <= most
 
+# %% ../../nbs/layout/08_attention_explorer.ipynb #0a81548c
 def pictures_in(
     folder,
     multiple: int,  # of height and width
@@ -58,6 +59,7 @@ class RecordedMaps:
         "Number and prompt of the run"
         return f"{self.rows[0]['run']} {self.rows[0].get('prompt')}"
 
+# %% ../../nbs/layout/08_attention_explorer.ipynb #25905ae2
 def _index_row(file, number, line):
     "A line of an index, if it is about a map from picture to text"
     try:
@@ -67,6 +69,7 @@ def _index_row(file, number, line):
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ValueError(f"{file}: line {number} is not about a map") from None
 
+# %% ../../nbs/layout/08_attention_explorer.ipynb #6a536382
 def recorded_maps(
     folder,  # with an index, from `attnattack.dit.record`
 ) -> list:   # of `RecordedMaps`, one for each run
@@ -82,12 +85,14 @@ def recorded_maps(
         raise ValueError(f"{file}: holds no map whose name ends with {TEXT_PART}")
     return [RecordedMaps(Path(folder), runs[number]) for number in sorted(runs)]
 
+# %% ../../nbs/layout/08_attention_explorer.ipynb #8999e484
 def _word_maps(maps, row):
     "One map of the record: [queries, words]; of a batch the last, which has the prompt"
     with safe_open(maps.folder/row["file"], "pt") as file:
         a = file.get_tensor(row["name"])[-1].float().mean(0)
     return torch.stack([a[:, positions].sum(1) for positions in row["tokens"].values()], 1)
 
+# %% ../../nbs/layout/08_attention_explorer.ipynb #c9ed4e51
 def run_of_maps(
     maps: RecordedMaps,
     image: torch.Tensor | None = None, # [3, H, W], [-1, 1], of the maps' shape; None: grey

@@ -27,6 +27,7 @@ def box_mask(
         mask[slice(*cells_between(y0, y1, h)), slice(*cells_between(x0, x1, w))] = 1
     return mask
 
+# %% ../../nbs/layout/01_boxes.ipynb #d5f8bd1a
 def _two(name, size, most):
     "Height and width as two whole numbers, or an error that names them"
     if not isinstance(size, (tuple, list)) or len(size) != 2:
@@ -41,6 +42,7 @@ def halvings(size, cells) -> int: # 1, 2, 4, …
         step *= 2
     return step
 
+# %% ../../nbs/layout/01_boxes.ipynb #922b79d7
 def cell_of(
     row: MapInfo,
     size: tuple,  # (height, width) of the latent
@@ -77,6 +79,7 @@ def token_ids(pipe, prompt):
     prompt = pipe.maybe_convert_prompt(prompt, tokenizer)   # textual inversion: one word, several tokens
     return tokenizer(prompt, truncation=True, max_length=length).input_ids
 
+# %% ../../nbs/layout/01_boxes.ipynb #7e34172a
 def _tokens(pipe, prompt, words, last, name):
     "Positions of one object's tokens; `last` is the last that the prompt has"
     if isinstance(words, str):
@@ -100,6 +103,7 @@ def _split_words(tokens) -> list: # of lists of positions
             word = []
     return [word for word in words if len(word) > 1]
 
+# %% ../../nbs/layout/01_boxes.ipynb #2bf1718b
 def _warn_of_pieces(pipe, prompt, layout):
     "Say which of an object's tokens are pieces of a word that the tokenizer does not know"
     tokens = pipe.tokenizer.convert_ids_to_tokens(token_ids(pipe, prompt))

@@ -19,6 +19,7 @@ class NamedBox:
     box: tuple       # x0, y0, x1, y1 in [0, 1]
     phrase: str = "" # words of the prompt
 
+# %% ../../nbs/layout/06_editor.ipynb #d2df0a89
 @dataclass(frozen=True)
 class Grip:
     "What the mouse has taken hold of"
@@ -38,12 +39,14 @@ def span(
     (x0, x1), (y0, y1) = (sorted(map(_clamped, ends)) for ends in zip(start, stop))
     return x0, y0, x1, y1
 
+# %% ../../nbs/layout/06_editor.ipynb #71dc6eaa
 def is_large(
     box: tuple,
 ) -> bool:
     "Is it a box, and not a click?"
     return min(box[2] - box[0], box[3] - box[1]) > SMALLEST
 
+# %% ../../nbs/layout/06_editor.ipynb #051f00b4
 def shifted(
     box: tuple,
     dx: float, # to the right
@@ -62,12 +65,14 @@ def _corner(box, x, y):
                 return there_x, there_y
     return None
 
+# %% ../../nbs/layout/06_editor.ipynb #1eb28d51
 def _is_on_edge(box, x, y):
     "Is (x, y) near one of the four lines?"
     beside = box[0] - REACH <= x <= box[2] + REACH and box[1] - REACH <= y <= box[3] + REACH
     near = min(abs(x - box[0]), abs(x - box[2]), abs(y - box[1]), abs(y - box[3]))
     return beside and near <= REACH
 
+# %% ../../nbs/layout/06_editor.ipynb #1c2b7f74
 def grip_at(
     boxes: tuple, # of `NamedBox`
     x: float,

@@ -30,6 +30,7 @@ def lab_widgets():
         raise ImportError(f"{error.name}: not installed, needed by the explorers: {hint}") from None
     return ipywidgets, ipycanvas
 
+# %% ../../nbs/layout/07_layout_explorer.ipynb #7ba05423
 def png_bytes(image, side) -> bytes:
     "A picture as the bytes of a PNG, `side` wide"
     out = io.BytesIO()
@@ -40,6 +41,7 @@ def check_side(side):
     "`side`, if it is a number of pixels that a screen has"
     return check_number("side", side, at_least=64, at_most=4096, whole=True)
 
+# %% ../../nbs/layout/07_layout_explorer.ipynb #723ae056
 STYLE_OF_EXPLORERS = """<style>
 .explorer-note { white-space: normal !important; height: auto !important; line-height: 1.5 }
 .explorer canvas, .explorer img { max-width: 100% }
@@ -49,6 +51,7 @@ STYLE_OF_EXPLORERS = """<style>
 .explorer .jupyter-button { flex: none }
 </style>"""
 
+# %% ../../nbs/layout/07_layout_explorer.ipynb #e680094a
 def explorer_frame(
     widgets,    # the package ipywidgets
     prompt,     # a text line
@@ -78,6 +81,7 @@ class Painted:
     seed: int
     ask: dict # the pipeline's keywords, without the generator
 
+# %% ../../nbs/layout/07_layout_explorer.ipynb #8dfa180d
 def model_name_of(
     pipe, # a layout pipeline
 ) -> str: # a registered name, a folder or a hub name; "" if it says nothing
@@ -87,6 +91,7 @@ def model_name_of(
     names = {str(source): name for name, source in MODELS.items()}
     return names.get(folder, "" if folder == "." else folder)
 
+# %% ../../nbs/layout/07_layout_explorer.ipynb #3cd92fbb
 def code_of(
     painted: Painted,
     source: str, # the model's name
@@ -108,6 +113,7 @@ def code_of(
     ]
     return "\n".join(lines) + "\n"
 
+# %% ../../nbs/layout/07_layout_explorer.ipynb #50e02728
 def save_painted(
     painted: Painted,
     folder,      # is made if need be
@@ -130,6 +136,7 @@ HOW_TO = "drag a box, name what shall stand in it, paint; drag its edge to move 
 class PaintingStopped(Exception):
     "The user pressed stop"
 
+# %% ../../nbs/layout/07_layout_explorer.ipynb #507d225c
 class LayoutExplorer:
     "Draw boxes with the mouse, type a phrase for each, paint"
     def __init__(self, pipe, prompt, side, kw):

@@ -35,6 +35,7 @@ def map_loss(
     terms = (1 - inside).square().mean(1) * torch.tensor(weight, device=a.device)
     return terms.new_zeros(len(layouts)).index_add(0, torch.tensor(picture, device=a.device), terms)
 
+# %% ../../nbs/layout/02_loss.ipynb #03115125
 def _map_of(a, layouts, tokens):
     "`a`, if it has the layouts' pictures and tokens"
     if not isinstance(a, torch.Tensor) or a.ndim != 4:
@@ -94,6 +95,7 @@ def step_size(
 def self_layer(name):
     return name.replace(".attn2", ".attn1")
 
+# %% ../../nbs/layout/02_loss.ipynb #7dac3dd2
 def refined(
     store: dict,      # cross- and self-attention maps of one call
     power: int = 0,   # τ, 0 … 100; 0 leaves the maps as they are

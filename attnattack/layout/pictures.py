@@ -24,6 +24,7 @@ def _check_seeds(seeds):
     for number in (*seeds[:1], *seeds[-1:]) if isinstance(seeds, range) else seeds:
         check_number("seeds", number, at_least=-2**63, below=2**64, whole=True)
 
+# %% ../../nbs/layout/06_pictures.ipynb #6e527ebb
 def _check_phrases(source, prompt, phrases):
     "Look for the phrases with the tokenizer alone, where it lies in a folder of its own"
     folder = Path("" if callable(source) else source)/"tokenizer"

@@ -92,6 +92,7 @@ class LayoutGuidancePipeline(GuidedCalls, StableDiffusionPipeline):
     "Stable Diffusion whose objects stand in boxes"
     stock = StableDiffusionPipeline
 
+# %% ../../nbs/layout/04_pipeline.ipynb #dd70a2e4
 def as_layout(
     stock,                      # a stock pipeline
     cls=LayoutGuidancePipeline, # wanted class
@@ -103,6 +104,7 @@ def as_layout(
     options = {name: stock.config[name] for name in kept if name in stock.config}
     return (cls if issubclass(cls, kind) else kind)(**stock.components, **options)
 
+# %% ../../nbs/layout/04_pipeline.ipynb #e8ee2cda
 def layout_pipeline(
     model: Diffusion,
 ):
@@ -120,6 +122,7 @@ FILES = (
     "offload_state_dict", "quantization_config", "disable_mmap",
 )
 
+# %% ../../nbs/layout/04_pipeline.ipynb #682775d4
 def _loading(cls, kw):
     "What `from_pretrained` was given: the type, float32 if nothing is said; how files are read; parts"
     classes = (StableDiffusionPipeline, StableDiffusionXLPipeline)
@@ -150,6 +153,7 @@ def _stock_class(source, files):
              for name in (cls.__name__, cls.__name__.replace("StableDiffusion", "LayoutGuidance"))}
     return stock[one_of(saved, tuple(stock), f"model {str(source)!r}: pipeline class")]
 
+# %% ../../nbs/layout/04_pipeline.ipynb #9cc4fd40
 def _stock_pipeline(name, dtype, files, parts):
     "The stock pipeline of a name, its weights complete"
     source = MODELS.get(name, name)

@@ -68,6 +68,7 @@ def one_line(error):
     "The first line of an error, and its kind"
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
+# %% ../../nbs/layout/05_recorder.ipynb #2bf27826
 def _read_record(path):
     "Words and tensors of a record's file"
     if not Path(path).is_file():

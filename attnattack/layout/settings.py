@@ -48,6 +48,7 @@ def boxes_of_phrases(
         boxes.setdefault(phrase, []).append(check_box(plain(box), f"box of {phrase!r}"))
     return boxes
 
+# %% ../../nbs/layout/00_settings.ipynb #436bcacb
 def has_words(
     prompt: str,
     phrase: str,

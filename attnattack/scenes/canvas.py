@@ -41,6 +41,7 @@ COLOURS = {
     31: (134, 255, 239), 33: (99, 66, 34), 34: (110, 22, 138),
 }
 
+# %% ../../nbs/scenes/00_canvas.ipynb #aca910a6
 def colour(
     label,           # label map, [H, W], ids of RELLIS_LABELS
 ) -> np.ndarray:     # picture, [H, W, 3], uint8
@@ -60,6 +61,7 @@ ROUGH = dict(
     person=.03, vehicle=.02, barrier=.02, log=.07, fence=.04, rubble=.12, building=.03, pole=.03,
 )
 
+# %% ../../nbs/scenes/00_canvas.ipynb #00f8d69d
 def _fills(rgb, name, celsius):
     "What a shape is filled with on each plane: colour, label id, grey level of its temperature"
     grey = ((CELSIUS[name] if celsius is None else celsius) + 10) * 4

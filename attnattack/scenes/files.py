@@ -11,7 +11,7 @@ import json, os, shutil
 from PIL import Image
 from tqdm import tqdm
 from ..base.checks import one_of
-from ..base.files import read_text
+from ..base.files import naming_file, read_text
 from .canvas import OBJECTS
 
 # %% ../../nbs/scenes/04_files.ipynb #470bbde8
@@ -71,7 +71,8 @@ def write_offroad(
     if final.exists():
         raise FileExistsError(f"{final}: exists already, choose another folder")
     try:
-        _save_set(temporary, data, split, thermal)
+        with naming_file(final):
+            _save_set(temporary, data, split, thermal)
         os.replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -19,6 +19,7 @@ SKY_COLOURS = { # at the top and at the horizon
     "overcast": ((.58, .60, .64), (.78, .79, .80)),
 }
 
+# %% ../../nbs/scenes/01_landscape.ipynb #1fb33b27
 def draw_sky(canvas, rng, kind, horizon):
     "Sixteen bands from the top down to the horizon"
     top, low = [jitter(rng, rgb, .03) for rgb in SKY_COLOURS[kind]]
