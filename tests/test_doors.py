@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from attnattack import classifier, data, ddim, models, utils
+from attnattack import classifier, data, ddim, diffusion, models, utils
 from attnattack.base import checks, labels, loading, networks, pictures, preprocess
 from attnattack.scenes import canvas, files, landscape, objects, scene
 
@@ -57,7 +57,7 @@ PLANTED = {
     "the range is not changed": (utils, utils, "to_unit", lambda x: x),
     "latents are not scaled": (models, models, "encode", unscaled),
     "the label stands one further": (models, models, "label_positions", shifted(models.label_positions)),
-    "nothing is frozen": (models, models, "freeze", lambda model: model),
+    "nothing is frozen": (diffusion, diffusion, "freeze", lambda model: model),
     "a step does nothing": (ddim, ddim, "ddim_step", lambda model, z, *rest: z),
     "clean and noise are swapped": (ddim, ddim, "clean_and_noise", lambda out, z, a, kind: (out, z)),
     "the first class is 1": (data, data, "read_labels", shifted(data.read_labels)),
