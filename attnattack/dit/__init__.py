@@ -28,7 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "layout": [
             "PLACES_WITH_TEXT", "JointGuidance", "GuidedStep", "cells_inside", "guided_walk",
-            "joint_layout_loss", "moved", "text_columns", "walk_losses",
+            "blocks_for", "joint_layout_loss", "moved", "refined_maps", "text_columns", "walk_losses",
         ],
         "losses": [
             "Unformed", "unformed", "map_distance", "blockwise_self_loss",
@@ -40,7 +40,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pipeline": [
             "JOINT_PIPELINES", "LayoutGuidanceFluxPipeline", "LayoutGuidanceFluxFillPipeline",
             "LayoutGuidanceSD3Pipeline", "joint_keywords", "joint_layout_pipeline", "joint_layouts",
-            "saved_class",
+            "pipeline_class", "saved_class",
         ],
         "records": [
             "INDEX", "record", "MapSet",

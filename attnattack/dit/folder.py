@@ -20,7 +20,7 @@ from ..base.names import check_device
 from ..classifier import label_note, predict
 from .flow import Flow, FlowConfig, attended_flow_step, fill_decode, fill_flow, fill_tokens
 from .flow import flow_attack, flow_times, told_guidance
-from .pipeline import JOINT_PIPELINES, saved_class
+from .pipeline import JOINT_PIPELINES, pipeline_class
 from .words import joint_positions
 from ..loss import Weights
 from ..utils import fill_prompt, from_pil, one_of, to_pil, to_unit
@@ -29,10 +29,10 @@ from ..utils import fill_prompt, from_pil, one_of, to_pil, to_unit
 FLOW_PIPELINES = {cls.stock.__name__: cls.stock for cls in JOINT_PIPELINES}
 
 def is_flow_model(
-    name, # a folder in diffusers' format; anything else is none
+    name, # a folder in diffusers' format, or a hub name; anything else is none
 ) -> bool:
-    "Does a folder hold a pipeline of FLUX, FLUX-Fill or Stable Diffusion 3? Reads model_index.json alone"
-    return saved_class(name) in tuple(FLOW_PIPELINES)
+    "Is it a pipeline of FLUX, FLUX-Fill or Stable Diffusion 3? Reads model_index.json alone"
+    return pipeline_class(name) in tuple(FLOW_PIPELINES)
 
 # %% ../../nbs/dit/12_folder.ipynb #7f294575
 @torch.no_grad()
@@ -200,7 +200,10 @@ def _iteration(record, classifier, y, targeted):
 def load_flow(config):
     "The frozen pipeline that a configuration names"
     name = config.model
-    cls = FLOW_PIPELINES[one_of(saved_class(name), tuple(FLOW_PIPELINES), f"model {name!r}: pipeline class")]
+    found = pipeline_class(name)
+    if found is None:
+        raise ValueError(f"model: {name!r} is not a folder or hub name of a pipeline")
+    cls = FLOW_PIPELINES[one_of(found, tuple(FLOW_PIPELINES), f"model {name!r}: pipeline class")]
     device = torch.device(check_device(config.device) or default_device())
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     if config.dtype is not None:

@@ -13,7 +13,8 @@ import threading
 import torch
 from ..base.calls import check_thread, checkpointing, frozen, move_kept_samples
 from .blocks import _added, call_arguments, map_key, parts_of
-from .layout import JointGuidance, cells_inside, joint_layout_loss, moved, text_columns
+from .layout import JointGuidance, blocks_for, cells_inside, joint_layout_loss, moved
+from .layout import refined_maps, text_columns
 from .maps import _SDPA, JointCapture, Watch, find_joint, watched
 
 # %% ../../nbs/dit/10_steering.ipynb #87ba5741
@@ -123,7 +124,7 @@ class JointSteering:
     def capture(self):
         "The maps that the loss looks at"
         chosen = dict(places=self.guidance.places, numbers=self.guidance.numbers, tokens=tuple(self.columns))
-        return JointCapture(("picture_to_text",), **chosen)
+        return JointCapture(blocks_for(self.guidance), **chosen)
 
     @property
     def is_tokens(self):
@@ -201,7 +202,8 @@ class JointSteering:
         own = call_rows(kw, todo + batch - len(self.layouts), batch)   # the conditional half is the last
         self.net(**own | dict(hidden_states=self.with_latents(own["hidden_states"], x)))
         layouts = [self.layouts[i] for i in todo.tolist()]
-        return joint_layout_loss(dict(self.watch.store), layouts, self.size, self.columns)
+        maps = refined_maps(self.watch.store, self.guidance.refine)
+        return joint_layout_loss(maps, layouts, self.size, self.columns)
 
     def bias_of(self, kw):
         "Forward guidance of this call"

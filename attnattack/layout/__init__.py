@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Guidance", "boxes_of_phrases", "has_words", "check_output_folder",
         ],
         "boxes": [
-            "BOX_COLOURS", "draw_box", "box_mask", "cell_of", "used_maps", "Target", "token_ids", "layouts_of",
+            "draw_box", "box_mask", "cell_of", "used_maps", "Target", "token_ids", "layouts_of",
         ],
         "loss": ["map_loss", "layout_loss", "sigma_squared", "step_size", "refined", "box_bias"],
         "steering": ["known_maps", "Steering", "steered"],

@@ -13,13 +13,12 @@ import io, json, threading
 import numpy as np
 from PIL import Image
 from ..base.files import atomic_path
-from .boxes import BOX_COLOURS
 from .editor import BoxEditor
 from .pipeline import GuidedCalls, call_keywords
 from .recorder import AttentionRun, attend, one_line
 from .settings import check_output_folder
 from ..models import MODELS
-from ..utils import check_number, generator, refuse_unknown, save_image, to_pil
+from ..utils import BOX_COLOURS, check_number, generator, refuse_unknown, save_image, to_pil
 
 # %% ../../nbs/layout/07_layout_explorer.ipynb #8c0f52e8
 def lab_widgets():
