@@ -66,3 +66,10 @@ def test_the_card_is_whole():
 ])
 def test_a_wrong_row_is_found(functions, tested, fault):
     assert fault in list(faults_of("nbs/03_hijack.ipynb", functions, tested))
+
+
+def test_the_index_shows_the_card():
+    book = json.loads((ROOT / "nbs/index.ipynb").read_text("utf-8"))
+    shown = "".join("".join(o.get("data", {}).get("text/markdown", "")) for c in book["cells"] for o in c.get("outputs", []))
+    rows = [line.replace("](nbs/", "](") for line in CARD.splitlines() if line.startswith("| ")]
+    assert [row for row in rows if row not in shown] == []

@@ -171,10 +171,10 @@ def test_readme_pictures(tree):
 
 def test_readme_shows_links_outputs_and_code_that_is_not_hidden(tree):
     write(tree / "nbs/index.ipynb", "# project\n[a](00_low.ipynb) [b](../LICENSE) [c](https://semver.org) ![d](d.png)",
-          "#| hide\nsecret()", "#| echo: false\ndrawn()", "shown()")
+          "#| hide\nsecret()", "#| echo: false\ndrawn()", "#| readme: false\ntoo_long()", "shown()")
     text = pages.readme(tree)["README.md"].decode()
     assert all(s in text for s in ("(nbs/00_low.ipynb)", "(LICENSE)", "(https://semver.org)", "(nbs/d.png)", "![png](README_files/"))
-    assert "```python\nshown()\n```" in text and not any(s in text for s in ("secret", "drawn", "#|"))
+    assert "```python\nshown()\n```" in text and not any(s in text for s in ("secret", "drawn", "too_long", "#|"))
 
 def test_readme_describes_pictures(tree):
     write(path := tree / "nbs/index.ipynb", "# project", "drawn()")

@@ -209,7 +209,7 @@ def notebook(path, root):
     done = f"Starting {path}" in out and "Success." in out   # a path that matches nothing exits with 0
     return faults or ([] if done else [f"{path.name}: nbdev_test did not run it", *out.splitlines()])
 
-ONCE = {"benchmark"}   # what it keeps are times and memory, which differ
+ONCE = {"benchmark", "campaign"} # they keep times and memory, and interrupts at random moments
 
 def experiment(path, root):
     "The experiment runs with its parameters of smoke.yaml, and once more from its manifest: bit-equal"

@@ -61,9 +61,15 @@ def descriptions(nb):
     outputs = [(i, k, o) for i, c in enumerate(nb.cells) for k, o in enumerate(c.get("outputs", []))]
     return {f"{PICTURES}/README_{i}_{k}.png": o.metadata["alt"] for i, k, o in outputs if "alt" in o.get("metadata", {})}
 
+def short(nb):
+    "A notebook without its `#| readme: false` cells"
+    nb.cells = [c for c in nb.cells if not re.search(r"^#\|\s*readme: false\s*$", c.source, re.M)]
+    return nb
+
 def readme(root):
     "README.md and its pictures: path to content"
-    nb = relink(visible(nbformat.read(root / "nbs/index.ipynb", 4)), lambda to: posixpath.normpath("nbs/" + to))
+    nb = visible(short(nbformat.read(root / "nbs/index.ipynb", 4)))
+    nb = relink(nb, lambda to: posixpath.normpath("nbs/" + to))
     nb.metadata["language_info"] = {"name": "python"}   # which nbdev_clean takes out
     body, res = MarkdownExporter().from_notebook_node(nb, {"output_files_dir": PICTURES, "unique_key": "README"})
     body = re.sub(r"!\[png\]\((.+?)\)", lambda m: f"![{descriptions(nb).get(m[1], 'png')}]({m[1]})", body)
