@@ -225,7 +225,7 @@ APART = dict(docs=["tests/test_docs.py"], package=["tests/test_package.py", "tes
 
 def pytest(root, *args):
     "Tests; what they skip, and why, is printed"
-    faults, out = run(sys.executable, "-m", "pytest", "-q", "-rs", *args, cwd=root)
+    faults, out = run(sys.executable, "-m", "pytest", "-q", "-rsfE", *args, cwd=root)
     print(*(f"    {line}\n" for line in out.splitlines() if line.startswith("SKIPPED")), sep="", end="", flush=True)
     return faults
 
