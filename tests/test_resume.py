@@ -3,9 +3,11 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from attnattack.attack import PatchConfig, PatchRun, train_patch
 from attnattack.base.training import RunLog
@@ -53,6 +55,13 @@ def test_kill_and_resume(whole, tmp_path):
     mine, theirs = ([(r["iteration"], r["terms"], r["success"]) for r in rows] for rows in (log_of(tmp_path), whole[1]))
     assert mine == theirs
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_best_and_last_patch_are_written_at_the_end(whole):
+    run, _ = whole
+    saved = load_file(Path(run.config.out, "patch.safetensors"))
+    assert torch.equal(saved["patch"], run.best.cpu()) and torch.equal(saved["last"], run.patch.detach().cpu())
+    assert Path(run.config.out, "patch.png").is_file()
 
 
 def test_half_a_log_line_is_dropped(whole, tmp_path):

@@ -203,7 +203,7 @@ MUTANTS = [
     ("flux.semantic_attention", "places", "% columns % per_panel", "% columns"),
     ("flux.semantic_module", "_appended", "ids[:, 0] = 1", "pass"),
     ("flux.lora", "check_lora", "if len(names) > 1:", "if False:"),
-    ("flux.lora", "add_lora", "transformer.requires_grad_(False)", "pass"),
+    ("flux.lora", "add_lora", "alpha or rank", "alpha or 1"),
     ("flux.triptychs", "right_mask", "mask[..., x.shape[3] // 2:] = 1", "mask[..., :x.shape[3] // 2] = 1"),
     ("flux.triptychs", "triptychs_of", "found.names[-n_val:]", "found.names[:n_val]"),
     ("flux.pipeline", "repeated", "x.repeat_interleave(times, 0)", "x.repeat(times, *[1] * (x.ndim - 1))"),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'SEMANTIC_MODES', 'ENTRANCES', 'VARIANTS', 'MAX_SEED', 'DEVICE', 'check_entrance', 'check_template',
-           'check_names', 'SemanticConfig', 'semantic_config']
+           'check_names', 'check_light', 'SemanticConfig', 'semantic_config']
 
 # %% ../../nbs/flux/00_config.ipynb #3abf44ce
 from dataclasses import dataclass
@@ -57,6 +57,19 @@ def check_names(
             raise ValueError(f"{name}: {value!r}, must be text")
     if config.device is not None and not DEVICE.fullmatch(config.device):
         raise ValueError(f"device: {config.device!r}, must be a device such as cpu or cuda:0")
+
+# %% ../../nbs/flux/00_config.ipynb #4c1f7e90
+def check_light(
+    light, # least and largest share of the light, 0 < least <= largest <= 1
+):
+    "A `ValueError` unless these are two shares, the smaller one first"
+    if not isinstance(light, (tuple, list)) or len(light) != 2:
+        raise ValueError(f"light: {light!r}, must be two numbers, the least and the largest share")
+    for share in light:
+        if not isinstance(share, (int, float)) or not 0 < share <= 1:
+            raise ValueError(f"light: {share!r}, must be a number > 0 and <= 1")
+    if light[0] > light[1]:
+        raise ValueError(f"light: {light!r}, the first must not be larger than the second")
 
 # %% ../../nbs/flux/00_config.ipynb #68d7b1ce
 @dataclass(frozen=True)
@@ -130,14 +143,7 @@ class SemanticConfig(Configuration):
             raise ValueError(f"module_lr: {self.module_lr}, prodigy has one rate for all: leave it out")
         if self.log_with is not None and self.out is None:
             raise ValueError(f"log_with: {self.log_with!r}, needs out, the folder of the run")
-        self._check_light()
-
-    def _check_light(self):
-        "Two shares, the smaller one first"
-        if len(self.light) != 2:
-            raise ValueError(f"light: {self.light!r}, must be two numbers, the least and the largest share")
-        if self.light[0] > self.light[1]:
-            raise ValueError(f"light: {self.light!r}, the first must not be larger than the second")
+        check_light(self.light)
 
 # %% ../../nbs/flux/00_config.ipynb #8f892795
 def semantic_config(

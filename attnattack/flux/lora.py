@@ -34,7 +34,6 @@ def add_lora(
     if names := lora_names(transformer):
         raise ValueError(f"transformer: has a LoRA already ({', '.join(names)}), must have none: "
                          "fuse_lora and unload_lora_weights, then train")
-    transformer.requires_grad_(False)
     config = LoraConfig(r=rank, lora_alpha=alpha or rank, init_lora_weights="gaussian",
                         target_modules=LORA_TARGETS)
     with torch.random.fork_rng(devices=[]):

@@ -14,7 +14,7 @@ from scipy.stats import wilcoxon
 from torch.utils.data import Dataset
 from ..base.checks import check_number
 from ..base.stats import mean_of
-from .config import ENTRANCES, log
+from .config import ENTRANCES, check_light, log
 from .fill import encode_tokens
 from .flow import flow_loss
 from .run import averaged
@@ -140,6 +140,7 @@ class HiddenObjects(Dataset):
     ):
         self.n = check_number("n", n, at_least=1, whole=True)
         self.size = check_number("size", size, at_least=32, whole=True)
+        check_light(light)
         self.seed, self.light, self.celsius = seed, light, celsius
 
     def __len__(self):

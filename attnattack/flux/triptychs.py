@@ -14,7 +14,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 from ..data import OffRoad, colour
 from ..utils import from_pil, open_image, read_text
-from .config import SemanticConfig, log
+from ..base.checks import check_number
+from .config import SemanticConfig, check_light, log
 from .files import PANELS, PANEL_SUFFIXES
 
 # %% ../../nbs/flux/01_triptychs.ipynb #0366719c
@@ -70,9 +71,10 @@ class OffRoadNight(Dataset):
         light=(.01, .3),    # of `dusk`; (1, 1) is full daylight
         grain: float = .05, # of `dusk`
     ):
+        check_light(light)
         self.road = OffRoad(n, seed, size)
         self.light = light
-        self.grain = grain
+        self.grain = check_number("grain", grain, at_least=0)
 
     def __len__(self):
         return len(self.road)
