@@ -71,13 +71,16 @@ class Flow:
     def per_unit(self):
         "What the model calls the time 1"
         return 1. if "axes_dims_rope" in self.net.config else self.net.config.get("num_train_timesteps", 1000)
+
     def __call__(self, x, t):
         hidden = x if self.condition is None else torch.cat([x, self.condition], 2)
-        if self.is_guided: hidden = torch.cat([hidden] * 2)
+        if self.is_guided:
+            hidden = torch.cat([hidden] * 2)
         time = torch.full((len(hidden),), t * self.per_unit, device=x.device, dtype=self.net.dtype)
         inputs = self.inputs | dict(return_dict=False)
         v = self.net(hidden_states=hidden.to(self.net.dtype), timestep=time, **inputs)[0].to(x.dtype)
-        if not self.is_guided: return v
+        if not self.is_guided:
+            return v
         without, prompted = v.chunk(2)
         return without + self.guidance * (prompted - without)
 
