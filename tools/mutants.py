@@ -288,7 +288,8 @@ def warm_copy(folder):
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, to)
     (copy / "attnattack/assets").symlink_to(ROOT / "attnattack/assets")
-    for name in ("nbs", "tests", "tools", "data", "pyproject.toml", "settings.ini"):
+    shutil.copytree(ROOT / "nbs", copy / "nbs") # a fault may write beside a room
+    for name in ("tests", "tools", "data", "pyproject.toml", "settings.ini"):
         (copy / name).symlink_to(ROOT / name)
     compileall.compile_dir(copy / "attnattack", quiet=2)
     import fastcore.test
