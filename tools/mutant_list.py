@@ -218,6 +218,12 @@ MUTANTS = [
     ("dit.maps", "Watch._begin", "self.store.clear()", "pass"),
     ("dit.maps", "JointCapture.wants", "key.place in self.places", "True"),
     ("dit.maps", "_positions", "part.start + i", "i"),
+    ("dit.attended", "recorded_flow", "watch.capture is not capture or ", ""),
+    ("dit.attended", "recorded_flow", " or times[-1:] == [time]", ""),
+    ("dit.attended", "recorded_flow", "a[-pictures:]", "a[:pictures]"),
+    ("dit.attended", "attended_call", "columns.index(position)", "position"),
+    ("dit.steering", "GuidedWatch.keeping_only", "self.capture, self.keeping = before", "pass"),
+    ("dit.steering", "watch_of", "held.bias = None", "pass"),
     # evaluate
     ("evaluate.success", "score", "counting & (targets != y)", "counting"),
     ("evaluate.success", "correctly_classified", ".all(0)", ".any(0)"),

@@ -4,6 +4,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "attended": [
+            "attended_call", "prompt_words", "recorded_flow",
+        ],
         "blocks": [
             "BLOCKS", "BLOCK_OF", "FAMILIES", "JOINT_PLACES", "PART", "Family", "family_of", "MapKey",
             "map_key", "read_key", "Call", "call_arguments", "read_call", "row_sums", "map_part",
@@ -46,7 +49,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "INDEX", "record", "MapSet",
         ],
         "steering": [
-            "GuidedWatch", "JointSteering", "guided_watch", "steered_flow", "text_bias", "token_grid",
+            "GuidedWatch", "JointSteering", "guided_watch", "recording_watch", "steered_flow", "text_bias",
+            "token_grid",
         ],
         "trace": [
             "PUBLISHED", "Published", "published", "JointInfo", "trace_joint", "joint_table",

@@ -15,6 +15,7 @@ from diffusers import DiffusionPipeline, FluxFillPipeline, FluxPipeline, StableD
 from ..base.boxes import entries_of_prompts, prompts_of, targets_of
 from ..base.calls import GuidedCall, guided_keywords, whole_number_rule
 from ..base.loading import checked_load, hub_asked_once, is_hub_name, quiet
+from .attended import attended_call
 from .layout import JointGuidance
 from .steering import steered_flow
 from .words import joint_positions
@@ -185,6 +186,13 @@ class JointGuidedCalls(GuidedCall):
     def _steered(self, layouts, guidance):
         "Room 10's `with` block"
         return steered_flow(self, layouts, guidance)
+
+    def attended(self, prompt, num_images_per_prompt: int = 1, **kw):
+        "Make pictures with their maps; a list of (maps, words, picture), see `attended_call`"
+        text = joint_text(self, prompt, kw)
+        if text is None:
+            raise ValueError("prompt: its encoders are given different texts, must be one for all")
+        return attended_call(self, prompt, prompts_of(text, None), num_images_per_prompt, **kw)
 
 # %% ../../nbs/dit/11_pipeline.ipynb #39c7a1c8
 class LayoutGuidanceFluxPipeline(JointGuidedCalls, FluxPipeline):

@@ -92,8 +92,13 @@ def _read_record(path):
 class AttentionRun:
     "What a prompt's words looked at while a picture was made"
     maps: list          # for each step: layer → [queries, tokens]
-    words: list         # the prompt's tokens, with the start token
+    words: list         # the prompt's tokens; a U-Net's begin with the start token
     image: torch.Tensor # [3, H, W], [-1, 1]
+
+    @property
+    def tokens(self):
+        "Numbers of the tokens that are words or parts of words"
+        return [i for i, word in enumerate(self.words) if not (word.startswith("<") and word.endswith(">"))]
 
     @property
     def layers(self):
@@ -144,8 +149,17 @@ def words_of(
     return [token.replace("</w>", "") for token in tokens]
 
 # %% ../../nbs/layout/05_recorder.ipynb #a03368ee
+def _attend_unet(pipe, prompt, prompts, images, kw):
+    "A record for each picture that a pipeline with a U-Net makes"
+    with recorded(pipe.unet, pictures=len(prompts) * images) as calls:
+        made = pipe(prompt, **kw, output_type="pt").images
+    def run(i, image):
+        maps = [{name: a[i] for name, a in layers.items()} for layers in calls]
+        return AttentionRun(maps, words_of(pipe, prompts[i // images]), image.float().cpu() * 2 - 1)
+    return [run(i, image) for i, image in enumerate(made)]
+
 def attend(
-    pipe,        # any Stable Diffusion pipeline
+    pipe,        # any Stable Diffusion pipeline, or one of FLUX or Stable Diffusion 3 with boxes
     prompt,      # a string, or several
     **kw,        # what its call takes
 ):               # an AttentionRun; a list of them where the call makes several pictures
@@ -153,14 +167,15 @@ def attend(
     if prompt is None:
         raise ValueError("prompt: None, must be a string or a list of strings: its words are looked at")
     prompts, images = prompts_of(prompt, None), kw.get("num_images_per_prompt") or 1
+    if not hasattr(pipe, "unet") and not hasattr(pipe, "attended"):
+        known = "must be one of Stable Diffusion, or from joint_layout_pipeline"
+        raise ValueError(f"pipe: is a {type(pipe).__name__}, {known}")
     refuse_unknown(kw, set(call_keywords(pipe)) - {"output_type", "return_dict", "prompt"}, "attend")
     check_number("num_images_per_prompt", images, at_least=1, at_most=MOST_PICTURES, whole=True)
-    with recorded(pipe.unet, pictures=len(prompts) * images) as calls:
-        made = pipe(prompt, **kw, output_type="pt").images
-    def run(i, image):
-        maps = [{name: a[i] for name, a in layers.items()} for layers in calls]
-        return AttentionRun(maps, words_of(pipe, prompts[i // images]), image.float().cpu() * 2 - 1)
-    runs = [run(i, image) for i, image in enumerate(made)]
+    if hasattr(pipe, "attended"):
+        runs = [AttentionRun(*made) for made in pipe.attended(prompt, **kw)]
+    else:
+        runs = _attend_unet(pipe, prompt, prompts, images, kw)
     return runs[0] if len(runs) == 1 else runs
 
 # %% ../../nbs/layout/05_recorder.ipynb #886835a6
