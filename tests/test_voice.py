@@ -102,13 +102,6 @@ def test_good_experiments(tmp_path):
     assert not voice.experiments(experiment(tmp_path, "study", "x = 1\ny = 2", "%matplotlib inline; x\n!ls"))
 
 
-def test_experiments_to_come(tmp_path):
-    name = voice.NOT_YET[0] if voice.NOT_YET else pytest.skip("none is in the old form")
-    assert not voice.experiments(experiment(tmp_path, name, "x = 1; y = 2"))
-    left = f"nbs/experiments/{name}.ipynb: follows the rules now, must leave NOT_YET in tools/voice.py"
-    assert voice.experiments(experiment(tmp_path, name, "x = 1")) == [left]
-
-
 def facts(tmp_path, description="a house", python="3.10", license="Apache-2.0"):
     "settings.ini, and a pyproject.toml that may differ from it"
     (tmp_path / "settings.ini").write_text(

@@ -19,8 +19,6 @@ except ModuleNotFoundError:  # Python 3.10
 
 LONGEST_LINE = 110
 MESSAGE_FIELDS = {"message", "msg", "text", "why", "note", "reason", "fault"}
-# experiments whose code is still in the old form; one that follows the rules must leave this list
-NOT_YET = ("train_tiny", "train_tiny_flux")
 NOISE = re.compile(
     r"Loading (?:weights|pipeline|checkpoint)"
     r"|\d+%\|[█▏▎▍▌▋▊▉ #]*\|"
@@ -118,16 +116,9 @@ def experiment_faults(path, name):
 
 
 def experiments(root):
-    "Experiments are held to the rules of the modules, and the list of those to come is kept short"
-    faults = []
-    for path in sorted((root / "nbs/experiments").glob("*.ipynb")):
-        name = path.relative_to(root).as_posix()
-        found = experiment_faults(path, name)
-        if path.stem not in NOT_YET:
-            faults += found
-        elif not found:
-            faults.append(f"{name}: follows the rules now, must leave NOT_YET in tools/voice.py")
-    return faults
+    "Experiments are held to the rules of the modules"
+    return [fault for path in sorted((root / "nbs/experiments").glob("*.ipynb"))
+            for fault in experiment_faults(path, path.relative_to(root).as_posix())]
 
 
 def public_names(path):
