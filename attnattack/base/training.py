@@ -13,7 +13,7 @@ from pathlib import Path
 import difflib, json, os, sys, time
 import torch
 from tqdm.auto import tqdm
-from .files import atomic_path
+from .files import atomic_path, naming_file
 
 # %% ../../nbs/base/03_training.ipynb #ae684f63
 def write_checkpoint(
@@ -92,7 +92,7 @@ class RunLog:
         row: dict,
     ):
         "Add a line"
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming_file(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 # %% ../../nbs/base/03_training.ipynb #71886c91

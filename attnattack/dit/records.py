@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from .blocks import BLOCK_OF, read_key
 from .maps import JointCapture, watched
+from ..base.files import naming_file
 from ..utils import atomic_path, one_of
 
 # %% ../../nbs/dit/09_records.ipynb #4a7bafdf
@@ -62,7 +63,8 @@ def record(
             known = dict(run=run, step=step, timestep=None if time is None else float(time.flatten()[0]),
                          prompt=prompt, seed=seed)
             lines = "".join(_lines(h.store, **known, tokens=tokens or {}, size=size, file=file))
-            with (folder/INDEX).open("a", encoding="utf-8") as f: f.write(lines)
+            with naming_file(folder/INDEX), (folder/INDEX).open("a", encoding="utf-8") as f:
+                f.write(lines)
             step += 1
         hook = net.register_forward_hook(write, with_kwargs=True)
         try: yield run

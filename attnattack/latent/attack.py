@@ -107,7 +107,7 @@ class LatentState:
 
 # %% ../../nbs/latent/06_attack.ipynb #e8ea61af
 def begin(prepared: Prepared) -> LatentState:
-    "Where the attack starts; a picture whose null-text went wrong does not"
+    "Where the attack starts; a picture whose null-text error is not finite is stopped here"
     n, z = len(prepared.start), prepared.start
     errors = enumerate(prepared.null_error)
     stopped = {i: f"null-text: the error is {float(e)}" for i, e in errors if not torch.isfinite(e)}
@@ -233,7 +233,7 @@ class LatentResult:
     reconstruction: torch.Tensor  # VAE, inversion and null-text without attack
     before: torch.Tensor          # the label's attention without the attack, [B, h, w]
     after: torch.Tensor           # and with it
-    failed: dict                  # position → why, where a loss was not finite
+    failed: dict                  # position → why, where null-text, a loss or an update was not finite
     latent: LatentState               # where each picture stands
 
 # %% ../../nbs/latent/06_attack.ipynb #583ef40f

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Formatter
 import warnings
 from ..base.config import Configuration, setting, under_new_names
-from ..base.labels import find_images, read_labels, read_names
+from ..base.labels import check_labels, find_images, read_labels, read_names
 
 # %% ../../nbs/latent/00_config.ipynb #b31f42bb
 def check_prompt(
@@ -192,9 +192,13 @@ def check_paths(config: LatentConfig):
     from attnattack.base.pictures import check_one_opens # loads NumPy
     check_one_opens("data", paths)
     if config.class_names is not None:
-        read_names(config.class_names)
+        try:
+            read_names(config.class_names)
+        except ValueError as error:
+            raise ValueError(f"class_names: {error}") from None
     if config.label_path is not None:
-        read_labels(config.label_path, config.label_offset, [path.name for path in paths])
+        labels = read_labels(config.label_path, config.label_offset, [path.name for path in paths])
+        check_labels(labels, len(paths), None, config.label_path, config.label_offset)
 
 # %% ../../nbs/latent/00_config.ipynb #5012ad3e
 def _selftest():
