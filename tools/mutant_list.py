@@ -165,7 +165,7 @@ MUTANTS = [
     ("latent.records", "outdated", 'record.get("target") != target', "False"),
     ("latent.records", "append_records", "os.fsync(file.fileno())", "pass"),
     ("latent.records", "bind_folder", "if file.exists():", "if False:"),
-    ("latent.records", "make_record", "if target is None else seen == target", "if True else 0"),
+    ("latent.records", "is_success", "if target is None else seen == target", "if True else 0"),
     ("latent.pictures", "save_pictures", "attacked - clean) / 2", "attacked - clean)"),
     ("latent.pictures", "find_items", "if twice:", "if False:"),
     ("latent.folder", "resume_weights", "os.replace(new, old)", "new.unlink()"),

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ATTACK_MAY_CHANGE', 'LATER', 'config_hash', 'check_folder', 'bind_folder', 'read_records', 'append_records',
-           'outdated', 'make_record', 'summary', 'mean_distances', 'write_summary', 'summary_text', 'results_folder']
+           'outdated', 'is_success', 'make_record', 'summary', 'mean_distances', 'write_summary', 'summary_text',
+           'results_folder']
 
 # %% ../../nbs/latent/08_records.ipynb #33a20ad2
 from dataclasses import asdict
@@ -116,6 +117,14 @@ def _seen(classifier, result, i) -> dict:
     return found
 
 # %% ../../nbs/latent/08_records.ipynb #9d14fda4
+def is_success(
+    seen: int,          # class that the attacked picture is seen as
+    label: int,         # the picture's class
+    target: int | None, # class that it shall be seen as; None: any other than its own
+) -> bool:
+    "Has the attack reached what it was asked for?"
+    return seen != label if target is None else seen == target
+
 def make_record(
     prepared: Prepared, result: LatentResult,
     item, i,              # the picture, its position in the batch
@@ -130,7 +139,7 @@ def make_record(
     seen = record["adversarial_prediction"]
     record["distances"] = distances(result.adversarial[i:i+1], result.clean[i:i+1])
     record["own_move"] = distances(result.adversarial[i:i+1], result.reconstruction[i:i+1])
-    record["success"] = seen != record["label"] if target is None else seen == target
+    record["success"] = is_success(seen, record["label"], target)
     record["terms"] = {k: rows[-1][k] for k in ("loss", "ce", "self", "cross", "l2")} if rows else {}
     record |= dict(iterations=len(rows), stopped=result.latent.stopped.get(i))
     record |= dict(null_error=float(prepared.null_error[i]), weights=prepared.weights.shares())
