@@ -222,14 +222,14 @@ def command_cases(home):
         yield ["evaluate", "--clean", bad, "--adversarial", str(pictures)], "clean", bad
         yield ["evaluate", "--clean", str(pictures), "--adversarial", bad], "adversarial", bad
         yield ["semantic", "train", "--out", out, "-f", bad], "file", bad
-        if bad != files[5]:
+        if bad != files[5] and Path(bad).exists(): # a folder that is not there yet is none of the wrong ones
             yield ["patch", "--out", bad, "--model", "dummy"], "out", bad
     yield from broken_pictures(home / "broken", pictures, out)
     yield from experiment_cases(out)
     yield from sweep_cases(home / "sweeps", out)
     for name in ("selftest", "experiments", "run", "sweep", "status", "verify", "report", "scenes", "patch", "latent",
                  "layout", "evaluate", "semantic"):
-        positional = [str(home)] if name in ("verify", "sweep") else []
+        positional = dict(verify=[str(home)], sweep=[str(home)], run=["patch_attack"]).get(name, [])
         yield [name, *positional, "--bogus", "1"], "bogus", "--bogus"
         yield [name[:-1] + "xx"], "command", name[:-1] + "xx"
     for option, bad in itertools.product(("steps", "guidance", "seed", "map_guidance"), ("nan", "-1", "inf", "x", "1e99")):
@@ -280,7 +280,8 @@ def sweep_cases(home, out):
             file = home / f"{name}{i}.yaml"
             file.write_text(("" if name == "experiment" else "experiment: patch_attack\n") + f"{name}: {value}\n")
             part = [p.strip(" .") for p in re.split(r"[{}:]", str(value)) if p.strip()]
-            yield ["sweep", str(file), "--out", out], name, part[-1] if part else value
+            shown = str(part[-1] if part else value).replace(".nan", "nan") # YAML's way to write it
+            yield ["sweep", str(file), "--out", out], name, shown
 
 
 def run_command(argv, folder):
