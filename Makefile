@@ -18,7 +18,7 @@ test: $(ENV) ## every check and every test
 presets: $(ENV) ## the presets for real models, with random ones of the same classes: minutes
 	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_presets.py
 
-campaign: $(ENV) ## kills, wrong values, interrupts and planted faults, into outputs/: an hour
+campaign: $(ENV) ## kills, wrong values, interrupts and planted faults, into outputs/: half an hour
 	$(BIN)/attnattack run campaign -f nbs/experiments/params/default.yaml
 
 benchmark: $(ENV) ## time and memory of the latent attack beside its plain transcription, into outputs/

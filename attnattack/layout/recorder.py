@@ -12,6 +12,7 @@ from pathlib import Path
 import json, threading, time, weakref
 import torch
 import torch.nn.functional as F
+from diffusers import DiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import save_file
 from ..attention import grid_size, overlay
@@ -167,7 +168,7 @@ def attend(
     if prompt is None:
         raise ValueError("prompt: None, must be a string or a list of strings: its words are looked at")
     prompts, images = prompts_of(prompt, None), kw.get("num_images_per_prompt") or 1
-    if not hasattr(pipe, "unet") and not hasattr(pipe, "attended"):
+    if not isinstance(pipe, DiffusionPipeline) or not (hasattr(pipe, "unet") or hasattr(pipe, "attended")):
         known = "must be one of Stable Diffusion, or from joint_layout_pipeline"
         raise ValueError(f"pipe: is a {type(pipe).__name__}, {known}")
     refuse_unknown(kw, set(call_keywords(pipe)) - {"output_type", "return_dict", "prompt"}, "attend")
