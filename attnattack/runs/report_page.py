@@ -93,7 +93,7 @@ def pictures(
 ) -> dict:            # name → data URL
     "A run's pictures, small enough for a page"
     shown = {}
-    found = Path(folder).rglob("*.png")
+    found = [path for kind in ("*.png", "*.jpg") for path in Path(folder).rglob(kind)]
     for path in sorted(found, key=lambda path: ("attention" not in path.name, len(path.parts), path.name)):
         if len(shown) == most:
             break
