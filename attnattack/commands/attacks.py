@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, get_type_hints
 import tyro
 from ..base.config import command_of
-from ..evaluate.config import EvaluateConfig, check_classifiers, check_pictures, check_run
+from ..evaluate.config import EvaluateConfig, check_classifiers, check_label_file, check_pictures, check_run
 from ..patch_config import PatchConfig, check_data
 
 # %% ../../nbs/82_attacks.ipynb #b1dcbe97
@@ -139,6 +139,7 @@ class _Evaluate:
         for config in configs:
             check_classifiers(config)
             check_pictures(config)
+            check_label_file(config)
         from attnattack.evaluate import aligned, evaluate, report, runs_table
         found = []
         for config in configs:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEFENCES', 'BASELINES', 'BUDGETS', 'Strength', 'defence_value', 'EvaluateConfig', 'check_run', 'check_classifiers',
-           'check_pictures']
+           'check_pictures', 'check_label_file']
 
 # %% ../../nbs/evaluate/00_config.ipynb #1127750e
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 import math, warnings
 from ..base.config import Configuration, setting
-from ..base.labels import find_images
+from ..base.labels import check_labels, find_images, natural, read_labels
 
 # %% ../../nbs/evaluate/00_config.ipynb #8be6e22a
 class Strength(NamedTuple):
@@ -158,6 +158,15 @@ def _pictures_of(config):
     return [path for pattern in (*ours, *theirs) for path in sorted(Path(config.run).glob(pattern))]
 
 # %% ../../nbs/evaluate/00_config.ipynb #007490e7
+def _labelled(config):
+    "The names of the pictures that a labels file is for; None: the run's records tell"
+    if config.clean is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore") # what is left out is said when the pictures are read
+            return [path.stem for path in find_images(config.clean)]
+    attacked = sorted(Path(config.run).glob("*_adv_image.*"), key=lambda path: natural(path.name))
+    return [path.name.split("_adv_image")[0] for path in attacked] or None
+
 def check_classifiers(
     config: EvaluateConfig,
 ):
@@ -172,6 +181,20 @@ def check_pictures(
     from attnattack.base.pictures import check_header # loads NumPy
     for path in _pictures_of(config):
         check_header(path)
+
+def check_label_file(
+    config: EvaluateConfig,
+):
+    "A `ValueError`, unless the labels file has one label for each picture; a run has labels of its own"
+    if config.label_path is None:
+        return
+    if not Path(config.label_path).is_file():
+        raise FileNotFoundError(f"label_path: {config.label_path}, no such file")
+    offset = 1 if config.label_offset is None else config.label_offset
+    names = _labelled(config)
+    found = read_labels(config.label_path, offset, names)
+    if names is not None:
+        check_labels(found, len(names), None, config.label_path, offset)
 
 # %% ../../nbs/evaluate/00_config.ipynb #c7f0dd10
 def _selftest():

@@ -13,6 +13,7 @@ from string import Formatter
 import warnings
 from ..base.config import Configuration, setting, under_new_names
 from ..base.labels import check_labels, find_images, read_labels, read_names
+from ..base.names import class_count
 
 # %% ../../nbs/latent/00_config.ipynb #b31f42bb
 def check_prompt(
@@ -173,6 +174,17 @@ def parity(
     return LatentConfig(**PARITY, **changes)
 
 # %% ../../nbs/latent/00_config.ipynb #8dbea734
+def _check_class_names(config):
+    "A `ValueError`, unless the file holds a name for each class of the classifier"
+    try:
+        names = read_names(config.class_names)
+    except ValueError as error:
+        raise ValueError(f"class_names: {error}") from None
+    count = class_count(config.classifier)
+    if count not in (None, len(names)):
+        raise ValueError(f"class_names: {config.class_names} has {len(names)} names, must be {count}, "
+                         f"as {config.classifier} has classes")
+
 def check_paths(config: LatentConfig):
     "The folder holds a readable picture, the files that are named are there, labels and names can be read"
     for name in ("data", "out"):
@@ -192,10 +204,7 @@ def check_paths(config: LatentConfig):
     from attnattack.base.pictures import check_one_opens # loads NumPy
     check_one_opens("data", paths)
     if config.class_names is not None:
-        try:
-            read_names(config.class_names)
-        except ValueError as error:
-            raise ValueError(f"class_names: {error}") from None
+        _check_class_names(config)
     if config.label_path is not None:
         labels = read_labels(config.label_path, config.label_offset, [path.name for path in paths])
         check_labels(labels, len(paths), None, config.label_path, config.label_offset)

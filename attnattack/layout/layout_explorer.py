@@ -144,7 +144,7 @@ def code_of(
     folder="",     # where `save_painted` puts pictures that were given
 ) -> str:
     "Python that paints the same picture again"
-    files = {name: str(Path(folder)/f"{name}.png") for name in _pictures_in(painted.ask)}
+    files = {name: str(Path(folder).resolve()/f"{name}.png") for name in _pictures_in(painted.ask)}
     opened = {name: f"Image.open({file!r})" for name, file in files.items()}
     asked = [f"    {name}={opened.get(name, repr(value))}," for name, value in painted.ask.items()]
     lines = [
