@@ -53,8 +53,12 @@ def paint(
     guidance: float = 30.,     # told to the transformer
     scheduler=None,            # None: FLUX.1's
     map_guidance: float = 1.,  # of `guided_velocity`
+    unprompted=None,           # the same batch with an empty prompt, for `true_cfg_scale`
+    true_cfg_scale: float = 1., # classifier-free guidance on the prompt; 1: none
 ) -> torch.Tensor:             # tokens of the diptychs, [B, N, 64]
     "From noise to tokens"
+    if true_cfg_scale != 1 and unprompted is None:
+        raise ValueError(f"true_cfg_scale: {true_cfg_scale}, needs unprompted, the batch with an empty prompt")
     scheduler = scheduler or flux_scheduler()
     bounds = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
     mu = calculate_shift(x1.shape[1], *(scheduler.config[name] for name in bounds))
@@ -63,6 +67,9 @@ def paint(
     for time in scheduler.timesteps:
         t = (time / 1000).expand(len(x))
         velocity = guided_velocity(net, x, t, batch, guidance, rows, map_guidance)
+        if true_cfg_scale != 1:
+            plain = guided_velocity(net, x, t, unprompted, guidance, rows, map_guidance)
+            velocity = plain + true_cfg_scale * (velocity - plain)
         x = scheduler.step(velocity, time, x, return_dict=False)[0]
     return x
 
