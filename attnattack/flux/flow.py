@@ -58,7 +58,7 @@ def paint(
 ) -> torch.Tensor:             # tokens of the diptychs, [B, N, 64]
     "From noise to tokens"
     if true_cfg_scale != 1 and unprompted is None:
-        raise ValueError(f"true_cfg_scale: {true_cfg_scale}, needs unprompted, the batch with an empty prompt")
+        raise ValueError(f"true_cfg_scale: {true_cfg_scale}, needs unprompted, the batch without prompt")
     scheduler = scheduler or flux_scheduler()
     bounds = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
     mu = calculate_shift(x1.shape[1], *(scheduler.config[name] for name in bounds))
