@@ -161,9 +161,8 @@ def test_search_finds_hijack(tab, address):
     page.goto(urljoin(address, "nbs/index.html"))
     page.fill("input.sidebar-search", "hijack")
     page.press("input.sidebar-search", "Enter")
-    page.wait_for_selector("#search-results ul.search li a")
-    found = page.eval_on_selector_all("#search-results ul.search li a", "all => all.map(a => a.href)")
-    assert any("nbs/03_hijack.html" in link for link in found) and page.faults == []
+    page.wait_for_selector("#search-results ul.search li a[href*='nbs/03_hijack.html']") # results come one by one
+    assert page.faults == []
 
 def test_dark_mode(tab, address):
     def brightness(scheme):
