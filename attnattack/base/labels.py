@@ -154,7 +154,12 @@ def read_labels(
     table = _read_table(path, form)
     names = sorted(table, key=natural)
     if files is not None:
-        names = [f if f in table else Path(f).stem for f in files]
+        by_stem = {Path(name).stem: name for name in table}
+        def named(file):
+            "What the table calls a picture: as the file, without its suffix, or with one"
+            found = (name for name in (file, Path(file).stem, by_stem.get(file)) if name in table)
+            return next(found, Path(file).stem)
+        names = list(map(named, files))
     missing = [name for name in names if name not in table]
     if missing:
         raise ValueError(f"{path}: has no row for {missing[0]} ({len(missing)} of {len(names)} pictures)")

@@ -14,7 +14,7 @@ from ..base.files import atomic_path
 from ..base.names import check_device
 from ..classifier import labels, load_classifier
 from .baselines import baseline, budget_of, rivals, torchattacks_or_hint
-from .config import EvaluateConfig
+from .config import EvaluateConfig, check_label_file
 from .defences import defended, read_defence
 from .distances import differences, load_features
 from .gallery import write_gallery
@@ -84,6 +84,7 @@ def load_inputs(
     "Load all that a configuration names, or refuse it"
     config = completed(config)
     check_device(config.device)
+    check_label_file(config)
     if {"pgd", "mifgsm"} & {*config.baselines}:
         torchattacks_or_hint()
     classifiers = load_all(config.classifiers, config.device)
