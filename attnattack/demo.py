@@ -154,7 +154,7 @@ def frames_row(
 
 # %% ../nbs/89_demo.ipynb #190f9c79
 LATENT_CODE = """from attnattack import LatentConfig, attack_folder
-config = LatentConfig("pictures", out="outputs/latent", size=128, lr=.15, iterations=12)
+config = LatentConfig("pictures", out="outputs/latent", size=128, lr=.1, iterations=14, early_stop=1)
 for event in attack_folder(config):
     print(event.kind, event.text)"""
 
@@ -162,7 +162,7 @@ for event in attack_folder(config):
 def latent_attacked(
     tools: Tools,
     frame,                 # a Frame with its class
-    iterations: int = 12,
+    iterations: int = 14,  # at most: it ends once the classifier is fooled
     size: int = 128,
 ):                         # a LatentResult
     "One frame, attacked in latent space"
@@ -170,7 +170,7 @@ def latent_attacked(
     from attnattack.latent import LatentConfig, finish, prepare
     from attnattack.latent.attack import attack
     config = LatentConfig(
-        size=size, lr=.15, iterations=iterations, early_stop=2, device=str(tools.model.device),
+        size=size, lr=.1, iterations=iterations, early_stop=1, device=str(tools.model.device),
         mode="exact", guidance=1., null_iterations=0, null_growth=0,
     )
     words = [OBJECTS[frame.target]]
@@ -184,7 +184,7 @@ def latent_attacked(
 def latent_part(
     tools: Tools,
     seed: int = 0,
-    iterations: int = 12,
+    iterations: int = 14,
     size: int = 128,
     scenes: int = 4, # that are tried
 ) -> Part:
