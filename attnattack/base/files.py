@@ -13,17 +13,21 @@ import codecs, hashlib, os, re, shutil, stat, sys, uuid
 import filelock
 
 # %% ../../nbs/base/00_files.ipynb #41c088a0
-def check_file(path):
+def check_file(
+    path,           # what should be a file
+    name: str = "", # the setting that named it, for the message
+):
     "An `OSError` of one line unless `path` is a regular file: a pipe or a device would never end"
+    about = f"{name}: {path}," if name else f"{path}:"
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
+        raise FileNotFoundError(f"{about} no such file") from None
     except (OSError, ValueError) as error:
         raise OSError(f"{str(path)!r:.80}: cannot be read ({type(error).__name__})") from None
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise OSError(f"{path}: is {kind}, must be a file")
+        raise OSError(f"{about} is {kind}, must be a file")
 
 # %% ../../nbs/base/00_files.ipynb #e6838152
 def read_text(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 import math, warnings
 from ..base.config import Configuration, setting
+from ..base.files import check_file
 from ..base.labels import check_labels, find_images, natural, read_labels
 
 # %% ../../nbs/evaluate/00_config.ipynb #8be6e22a
@@ -188,8 +189,7 @@ def check_label_file(
     "A `ValueError`, unless the labels file has one label for each picture; a run has labels of its own"
     if config.label_path is None:
         return
-    if not Path(config.label_path).is_file():
-        raise FileNotFoundError(f"label_path: {config.label_path}, no such file")
+    check_file(config.label_path, "label_path")
     offset = 1 if config.label_offset is None else config.label_offset
     names = _labelled(config)
     found = read_labels(config.label_path, offset, names)

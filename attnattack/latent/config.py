@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Formatter
 import warnings
 from ..base.config import Configuration, setting, under_new_names
+from ..base.files import check_file
 from ..base.labels import check_labels, find_images, read_labels, read_names
 from ..base.names import class_count
 
@@ -196,8 +197,8 @@ def check_paths(config: LatentConfig):
         raise ValueError(f"out: {config.out}, is a file, must be a folder")
     for name in ("label_path", "class_names"):
         file = getattr(config, name)
-        if file is not None and not Path(file).is_file():
-            raise FileNotFoundError(f"{name}: {file}, no such file")
+        if file is not None:
+            check_file(file, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore") # what is left out is said when the pictures are read
         paths = find_images(config.data)

@@ -16,7 +16,7 @@ from diffusers import DiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import save_file
 from ..attention import grid_size, overlay
-from ..base.files import atomic_path
+from ..base.files import atomic_path, check_file
 from ..ddim import ddim_denoise, ddim_reverse
 from ..hijack import Capture, hijack, hijacked_modules
 from .boxes import draw_box, token_ids
@@ -72,8 +72,7 @@ def one_line(error):
 # %% ../../nbs/layout/05_recorder.ipynb #2bf27826
 def _read_record(path):
     "Words and tensors of a record's file"
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: not a recorded attention run (no such file)")
+    check_file(path)
     try:
         with safe_open(path, "pt") as file:
             words = json.loads(file.metadata()["words"])
