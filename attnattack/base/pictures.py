@@ -125,7 +125,7 @@ def picture_grid(
     rows, cols = -(-len(pictures) // cols), min(cols, len(pictures))
     height = width * pictures[0].height / pictures[0].width + (.28 if titles else .04)
     size = cols * width, rows * height
-    fig, axs = plt.subplots(rows, cols, figsize=size, squeeze=False, dpi=72, layout="constrained")
+    fig, axs = plt.subplots(rows, cols, figsize=size, squeeze=False, dpi=144, layout="constrained")
     for ax in axs.flat:
         ax.axis("off")
     for i, (ax, picture) in enumerate(zip(axs.flat, pictures)):

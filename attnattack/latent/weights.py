@@ -103,7 +103,7 @@ WARNINGS = dict(learnable="weight_mode learnable collapses onto the step with th
 def _axes(ax, width=3.6, height=2.):
     "The axes given, or those of a new figure"
     import matplotlib.pyplot as plt
-    return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained", dpi=75)[1]
+    return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 # %% ../../nbs/latent/01_timestep_weights.ipynb #65e1d644
 def plot_weights(
