@@ -25,6 +25,7 @@ MODELS = {
     "dummy": lambda **options: dummy_diffusion(**options),
     "dummy-xl": lambda **options: dummy_diffusion(xl=True, **options),
     "tiny-sd": ASSETS/"tiny-sd",
+    "tiny-sd-plain": ASSETS/"tiny-sd-plain",
 }
 
 # %% ../nbs/01_models.ipynb #eaf2ea26

@@ -120,7 +120,7 @@ def plot_weights(
         if reference is not None:
             ax.axhline(float(reference[i]), color=colour, ls=":", lw=.8)
     ax.set(xlabel="iteration", ylabel="weight", ylim=(0, 1))
-    ax.legend(fontsize=6)
+    ax.legend(fontsize=7)
     return ax
 
 # %% ../../nbs/latent/01_timestep_weights.ipynb #bb3d8f50
