@@ -60,3 +60,14 @@ def test_a_notebook_that_fails_is_left_as_it_was(tmp_path):
     assert f"{path}: not written" in done.stderr and "ZeroDivisionError" in done.stderr
     assert path.read_bytes() == before
     assert nbformat.read(other, 4).cells[0].outputs[0].text == "1\n"
+
+
+def test_what_cannot_be_executed_is_named(tmp_path):
+    dies, text, missing = tmp_path / "dies.ipynb", tmp_path / "text.ipynb", tmp_path / "missing.ipynb"
+    write(dies, "import os\nos._exit(1)")
+    text.write_text("no notebook")
+    before = dies.read_bytes()
+    done = execute(dies, text, missing, tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert [f"{path}: not written" in done.stderr for path in (dies, text, missing, tmp_path)] == [True] * 4
+    assert dies.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Execute notebooks in place and keep what a reader sees of it: text, tables, pictures of twice the usual size.
+"""Execute notebooks in place and keep what a reader sees of them: text, tables, pictures of twice the usual size.
 
     python tools/execute.py nbs/09_patch.ipynb nbs/latent/*.ipynb
     python tools/execute.py --slow nbs/tour.ipynb     also its `slow` cells
@@ -14,14 +14,14 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from PIL import Image
 
+from check import PICTURE_BYTES
 from attnattack.base.files import atomic_path
 from attnattack.runs.runner import private_kernel
 
 DOTS = 160  # per inch, of figures that do not say otherwise
-PICTURE_BYTES = 100_000
 WIDGET = "application/vnd.jupyter.widget-view+json"
 BEGIN = f"%matplotlib inline\nimport matplotlib\nmatplotlib.rcParams['figure.dpi'] = {DOTS}\ndel matplotlib"
 
@@ -40,30 +40,27 @@ def is_skipped(cell, slow):
     return any(words in left_out for words in directives(cell.source))
 
 
-def smaller(png):
-    "A picture that is too large as the best JPEG that is not: (kind, bytes)"
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
+def smaller(raw):
+    "A picture that is too large, as the best JPEG that is not"
+    picture = Image.open(io.BytesIO(raw)).convert("RGB")
     for quality in (90, 85, 80, 75, 70, 60, 50):
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=quality, optimize=True)
         if file.tell() <= PICTURE_BYTES:
-            return "image/jpeg", file.getvalue()
+            return file.getvalue()
     raise ValueError(f"a picture of {picture.width} x {picture.height} pixels does not fit into {PICTURE_BYTES:,} bytes")
 
 
 def fit_pictures(output):
     "Pictures of one output, none too large"
-    png = output.get("data", {}).get("image/png")
-    if not png:
-        return
-    raw = base64.b64decode(png)
-    if len(raw) > PICTURE_BYTES:
-        kind, small = smaller(raw)
-        del output.data["image/png"]
-        output.data[kind] = base64.b64encode(small).decode()
-        about = output.metadata.pop("image/png", None)
-        if about:
-            output.metadata[kind] = about
+    for kind in ("image/png", "image/jpeg"):
+        raw = base64.b64decode(output.get("data", {}).get(kind, ""))
+        if len(raw) <= PICTURE_BYTES:
+            continue
+        del output.data[kind]
+        output.data["image/jpeg"] = base64.b64encode(smaller(raw)).decode()
+        if kind in output.metadata:
+            output.metadata["image/jpeg"] = output.metadata.pop(kind)
 
 
 def tidy(outputs):
@@ -120,7 +117,7 @@ def main():
         begun = time.time()
         try:
             execute(path, options.slow)
-        except (CellExecutionError, OSError, ValueError) as error:
+        except (CellExecutionError, DeadKernelError, OSError, ValueError) as error:
             failed += 1
             print(f"{path}: not written: {str(error).strip()}", file=sys.stderr, flush=True)
         else:

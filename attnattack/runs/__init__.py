@@ -20,7 +20,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "without_timings", "digest", "digests", "dotted",
         ],
         "runner": [
-            "SOCKETS", "private_kernel", "Finished", "read_manifest", "write_whole", "is_url", "cloud", "stop_with_parent", "run",
+            "SOCKETS", "private_kernel", "Finished", "read_manifest", "write_whole", "is_url", "cloud",
+            "stop_with_parent", "run",
         ],
         "store": [
             "COLUMNS", "records", "State", "state_of", "status",
