@@ -91,7 +91,7 @@ def _seen_from(folder, value):
         return {key: _seen_from(folder, inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_seen_from(folder, inner) for inner in value]
-    if isinstance(value, (str, Path)) and Path(value).is_absolute() and Path(value).is_relative_to(folder):
+    if isinstance(value, (str, Path)) and Path(value).is_relative_to(folder):
         return Path(value).relative_to(folder).as_posix()
     return value
 
