@@ -83,7 +83,7 @@ def atomic_path(
         temporary.unlink(missing_ok=True)
 
 # %% ../../nbs/base/00_files.ipynb #7d0c52e2
-ROW = re.compile(r"\[\n\s+([-+\w.]+(?:,\n\s+[-+\w.]+)*)\n\s*\]") # numbers, true, false, null: each on its line
+ROW = re.compile(r"\[\n\s+([-+\w.]+(?:,\n\s+[-+\w.]+)*)\n\s*\]") # each number on its line
 
 def _seen_from(folder, value):
     "`value`, with each path inside of `folder` as it is called from there"
