@@ -1,5 +1,6 @@
 """What the code imports, beside what pyproject.toml declares: in the core, or in the extra that a folder may need."""
 import ast
+import sys
 from importlib import metadata
 
 from constraints import Requirement, canonicalize_name, project
@@ -58,9 +59,18 @@ def distributions(name, there):
     "The distributions that bring a package; none if it is Python's own or ours"
     return {canonicalize_name(d) for d in there.get(name, [])}
 
+def packages():
+    "Each module that can be imported, and the distributions that bring it"
+    if sys.version_info >= (3, 11): return metadata.packages_distributions()
+    there = {}   # Python 3.10 knows those with a top_level.txt only
+    for d in metadata.distributions():
+        for name in {f.parts[0].removesuffix(".py") for f in d.files or () if f.suffix == ".py"}:
+            there.setdefault(name, []).append(d.metadata["Name"])
+    return metadata.packages_distributions() | there
+
 def faults(root, others):
     "Imports that are not declared where they are needed, and declared packages that nothing uses; `others`: trees of rooms and tests"
-    there, declared, used, found = metadata.packages_distributions(), extras(root), set(), []
+    there, declared, used, found = packages(), extras(root), set(), []
     everything = set().union(*declared.values())
     for path in sorted((root / "attnattack").rglob("*.py")):
         place = path.relative_to(root / "attnattack")

@@ -43,7 +43,7 @@ def _train(config, verbose):
 _PAIRS = tyro.conf.arg(aliases=["-p"], metavar="KEY VALUE", help="a field; -p may be given again")
 _YAML = tyro.conf.arg(aliases=["-f"], metavar="YAML", help="fields, as a YAML file")
 _ENTRANCE_HELP = "where the map enters; noise: as published, and the only one with mode fusion"
-DEFAULT_ENTRANCE = "channels" # with it the map is seen to be used: semantic_hidden
+DEFAULT_ENTRANCE = "tokens" # of three, it uses the map most: semantic_hidden
 _VERBOSE = tyro.conf.arg(help="shapes of the first two steps, scales every hundred")
 
 def train_command(
