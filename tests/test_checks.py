@@ -9,6 +9,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 import check, constraints, pages
 from attnattack.runs import store
 
+check.forks.set_forkserver_preload(["__main__", "nbdev.test"]) # the notebooks below need no more
+
 PNG = base64.b64encode(b"\x89PNG" + bytes(60)).decode()
 SETTINGS = (check.ROOT / "settings.ini").read_text()
 
@@ -303,6 +305,26 @@ def test_notebook_runs(tree):
     room(tree, "00_low", "low", "assert 1 == 2, 'one is not two'")
     assert "one is not two" in "\n".join(run(tree / "nbs/00_low.ipynb"))
     only(run(tree / "nbs/02_gone.ipynb")[:1], "02_gone", "did not run it")
+    room(tree, "00_low", "low", "import os; os._exit(3)")
+    assert "exit code 3" in "\n".join(run(tree / "nbs/00_low.ipynb"))
+
+def test_notebook_that_hangs(tree):
+    room(tree, "00_low", "low", "import time; time.sleep(99)")
+    assert "still running" in check.notebook(tree / "nbs/00_low.ipynb", tree, minutes=.05)[0]
+
+def test_every_notebook_begins_afresh(tree):
+    room(tree, "00_low", "low", "import json; json.seen = True")
+    room(tree, "01_high", "high", "import json; assert not hasattr(json, 'seen')")
+    assert [check.notebook(tree / f"nbs/{name}.ipynb", tree) for name in ("00_low", "01_high")] == [[], []]
+
+def test_what_notebooks_load_beforehand_exists():
+    for name in check.LOADED[1:]: importlib.import_module(name)   # the fork server would pass over a name that is not there
+
+def test_notebook_leaves_no_temporary_folder(tree):
+    room(tree, "00_low", "low", "import tempfile\nfolder = tempfile.TemporaryDirectory()\nopen('made', 'w').write(folder.name)")
+    assert check.notebook(tree / "nbs/00_low.ipynb", tree) == []
+    made = next(tree.rglob("made")).read_text()
+    assert made and not Path(made).exists()
 
 def test_experiment_runs_with_its_smoke_parameters(tree):
     path = tree / "nbs/experiments/try.ipynb"
