@@ -69,12 +69,20 @@ TINY = """{"cells": [
  "metadata": {}, "nbformat": 4, "nbformat_minor": 5}"""
 
 
+def given(path, text):
+    "A file that a work reads: made by the run that nothing disturbs, and there ever after"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return str(path)
+
+
 def sweep(home, out):
     "Three runs of a small notebook, one worker"
     from attnattack import cli
-    (home / "tiny.ipynb").write_text(TINY)
-    (home / "sweep.yaml").write_text(f"experiment: {home}/tiny.ipynb\ngrid: {{a: [2, 3, 4]}}\n")
-    code = cli.main(["sweep", str(home / "sweep.yaml"), "--out", str(out), "--workers", "1"])
+    notebook = given(home / "tiny.ipynb", TINY)
+    file = given(home / "sweep.yaml", f"experiment: {notebook}\ngrid: {{a: [2, 3, 4]}}\n")
+    code = cli.main(["sweep", file, "--out", str(out), "--workers", "1"])
     if code:
         raise RuntimeError(f"exit code {code}")
 
@@ -82,18 +90,15 @@ def sweep(home, out):
 def run(home, out):
     "One run of a small notebook"
     from attnattack.runs import run as run_experiment
-    (home / "tiny.ipynb").write_text(TINY)
-    run_experiment(str(home / "tiny.ipynb"), dict(a=2), out=str(out))
+    run_experiment(given(home / "tiny.ipynb", TINY), dict(a=2), out=str(out))
 
 
 def report(home, out):
     "The page of two runs"
     from attnattack.runs.report_page import page
     for i in range(2):
-        folder = home / f"runs/{i}"
-        folder.mkdir(parents=True, exist_ok=True)
         manifest = dict(id=str(i), start=str(i), params=dict(a=i), metrics=dict(loss=i))
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        given(home / f"runs/{i}/manifest.json", json.dumps(manifest))
     page(str(home / "runs"), out / "report.html", "loss")
 
 
