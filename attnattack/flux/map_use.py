@@ -114,7 +114,7 @@ def headroom_share(
     way: float,   # loss of the way that is judged
     best: float,  # loss of the best way
 ) -> float:
-    "What share of the way from `none` to `best` is gone"
+    "How much of the gap between the losses `none` and `best` a way closes: 0 as none, 1 as best"
     if not none > best:
         raise ValueError(f"best: {best:.6g}, must be below none's {none:.6g}")
     return (none - way) / (none - best)
