@@ -10,6 +10,7 @@ __all__ = ['SOLVERS', 'flow_walk', 'flow_times', 'flow_invert', 'Flow', 'flow_of
 from dataclasses import dataclass, field
 import torch
 from ..attention import average
+from ..base.loading import avoid_cudnn_attention
 from .blocks import read_key
 from .losses import Unformed, blockwise_self_loss
 from .maps import JointCapture, watched
@@ -204,6 +205,7 @@ def flow_attack(
     if any(p.requires_grad for p in flow.net.parameters()):
         raise ValueError("flow: its parameters require a gradient, freeze them: net.requires_grad_(False)")
     if not len(tokens): raise ValueError("tokens: none given, must be at least one position in the text")
+    avoid_cudnn_attention(x0.device)
     times = flow_times(config.steps, config.last, config.shift)
     with torch.no_grad(): start = flow_invert(flow, x0, times, config.solver)[-1]
     references, z = _reference(flow, start, times, tokens, config.places), start.clone().requires_grad_()

@@ -14,6 +14,8 @@ import math, os
 import torch
 from accelerate import PartialState
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_, get_total_norm
+from ..base.loading import avoid_cudnn_attention
 from ..base.training import check_tracker
 from ..models import default_device
 from ..utils import generator
@@ -103,6 +105,7 @@ class SemanticRun:
         self.step = 0
         self.processes = PartialState(cpu=many and config.device == "cpu")
         self.device = torch.device(config.device or (self.processes.device if many else default_device()))
+        avoid_cudnn_attention(self.device)
         self.latents = latents or self._latents()
         if len(self.latents) <= config.n_val:
             raise ValueError(f"n_val: {config.n_val}, must be less than the {len(self.latents)} triptychs")
@@ -276,14 +279,16 @@ def update(run: SemanticRun) -> float: # the mean loss
     for group in run.optimizer.param_groups:
         group["lr"] = group["share"] * lr_at(config, run.step)
     run.scaler.unscale_(run.optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(list(run.trained.values()), config.clip)
+    weights = list(run.trained.values())
+    norm = clip_grad_norm_(weights, config.clip)
     if not run.scaler.is_enabled() and not norm.isfinite():
         grads = {name: p.grad for name, p in run.trained.items() if p.grad is not None}
         check_finite(run, "gradient", grads.items())
     run.scaler.step(run.optimizer)
     run.scaler.update()
     run.optimizer.zero_grad()
-    check_finite(run, "weight", run.trained.items())
+    if not get_total_norm(weights).isfinite(): # only then is each weight asked
+        check_finite(run, "weight", run.trained.items())
     if run.average:
         _blend(run)
     run.step += 1
