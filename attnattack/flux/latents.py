@@ -75,13 +75,15 @@ def encode_triptychs(
     data,                      # Dataset of Triptych
     pipe,                      # FluxFillPipeline; its transformer is not needed
     prompt: str = "{caption}", # a template
-    batch: int = 4,            # triptychs at once
+    batch: int | None = None,  # triptychs at once; None: 4 on a processor, on a GPU a megapixel of panels
     show: bool = False,        # a progress bar?
 ) -> dict:                     # x0 and seen [n, N, 64], semantic [n, S, 64], rows; and of `encode_prompts`
     "Everything that a training needs to know of its triptychs"
     parts = dict(x0=[], seen=[], semantic=[])
     prompts = []
     first = data[0]
+    if batch is None:
+        batch = 4 if pipe.vae.device.type == "cpu" else max(1, 2 ** 20 // first.visible[0].numel())
     for start in tqdm(range(0, len(data), batch), "encoding", disable=None if show else True, mininterval=2):
         triptychs = [_checked(data, i, first) for i in range(start, min(start + batch, len(data)))]
         prompts += [fill_prompt(prompt, caption=t.prompt) for t in triptychs]
@@ -93,16 +95,19 @@ def encode_triptychs(
     return tensors | encode_prompts(pipe, prompts) | dict(rows=torch.tensor(rows))
 
 # %% ../../nbs/flux/06_latents.ipynb #257e7889
+def _mapped(path):
+    "The tensors of a safetensors file, mapped: what is asked for is read then, and nothing else"
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}
+
 class Latents:
     "Encoded triptychs, in memory or in a file of which only what is asked for is read"
     def __init__(self,
         source, # dict from `encode_triptychs`, or a safetensors file of it
     ):
-        self.file = None if isinstance(source, dict) else safe_open(source, "pt")
-        names = ("text", "pooled", "which", "rows")
-        self.small = source if self.file is None else {name: self.file.get_tensor(name) for name in names}
-        self.rows = int(self.small["rows"])
-        self.n = len(self.small["which"])
+        self.tensors = source if isinstance(source, dict) else _mapped(source)
+        self.rows = int(self.tensors["rows"])
+        self.n = len(self.tensors["which"])
 
     def __len__(self):
         return self.n
@@ -112,10 +117,7 @@ class Latents:
         index: list, # which triptychs
     ) -> torch.Tensor:
         "Some triptychs' tokens"
-        if self.file is None:
-            return self.small[name][index]
-        part = self.file.get_slice(name)
-        return torch.cat([part[i:i+1] for i in index])
+        return self.tensors[name][index]
 
     @cached_property
     def mask(self) -> torch.Tensor: # [1, N, 256]
@@ -129,12 +131,12 @@ class Latents:
         device="cpu",
     ) -> dict:         # x0, cond, semantic, text, pooled
         "What `FluxWithSemantics` and `flow_loss` take"
-        which = self.small["which"][index]
+        which = self.tensors["which"][index]
         if dropped is not None:
             which = which.masked_fill(dropped, 0) # prompt 0 is the empty one
         x0, seen, semantic = (self.take(name, index) for name in ("x0", "seen", "semantic"))
         cond = torch.cat([seen, self.mask.to(seen).expand(len(seen), -1, -1)], 2)
-        text, pooled = self.small["text"][which], self.small["pooled"][which]
+        text, pooled = self.tensors["text"][which], self.tensors["pooled"][which]
         found = dict(x0=x0, cond=cond, semantic=semantic, text=text, pooled=pooled)
         return {name: x.to(device) for name, x in found.items()}
 
@@ -197,7 +199,7 @@ def _selftest():
     batch = latents.batch([1], dropped=torch.tensor([True]))
     x0, cond = encode_fill(pipe.vae, triptychs[1].diptych[None])
     assert (batch["x0"] - x0).abs().max() < 1e-5 and (batch["cond"] - cond).abs().max() < 1e-5
-    assert torch.equal(batch["text"], latents.small["text"][:1]) # the empty prompt
+    assert torch.equal(batch["text"], latents.tensors["text"][:1]) # the empty prompt
     assert not torch.equal(latents.batch([1])["text"], batch["text"])
     assert not torch.equal(latents.batch([0])["semantic"], latents.batch([1])["semantic"])
     return f"latents: {len(latents)} triptychs of {batch['x0'].shape[1]} tokens, encoded once"

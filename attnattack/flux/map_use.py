@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from scipy.stats import wilcoxon
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from ..base.checks import check_number
 from ..base.stats import mean_of
 from .config import ENTRANCES, check_light, log
 from .fill import encode_tokens
 from .flow import flow_loss
+from .latents import remove_old_leftovers
 from .run import averaged
 from .trainer import TIMES
 from .triptychs import Triptych, dusk
@@ -24,7 +25,7 @@ from ..scenes.canvas import CELSIUS, LABEL_ID, OBJECTS, SKIES, TRAILS, Canvas, c
 from ..scenes.landscape import draw_landscape
 from ..scenes.objects import draw_object
 from ..scenes.scene import _finish
-from ..utils import from_pil, generator, one_of, to_pil
+from ..utils import from_pil, generator, one_of, save_image
 
 # %% ../../nbs/flux/10_map_use.ipynb #9d22dd8a
 def way_settings(
@@ -172,19 +173,36 @@ class HiddenObjects(Dataset):
         pictures = [from_pil(Image.fromarray(panel))[0] for panel in panels]
         return Triptych(*pictures, "", f"hidden{self.seed:04d}_{range(self.n)[i]:06d}")
 
+# %% ../../nbs/flux/10_map_use.ipynb #3297aa04
+class _Writer(Dataset):
+    "Draws and writes a triptych when it is asked for"
+    def __init__(self, data, paths):
+        self.data = data
+        self.paths = paths # pairs of the triptych's number and its file
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, k):
+        i, path = self.paths[k]
+        triptych = self.data[i]
+        save_image(torch.cat([triptych.visible, triptych.target, triptych.semantic], 2), path)
+        return i
+
 # %% ../../nbs/flux/10_map_use.ipynb #3297aa05
 def write_triptychs(
-    data,   # Dataset of Triptych
-    folder, # is made
+    data,          # Dataset of Triptych
+    folder,        # is made
+    jobs: int = 0, # processes that draw; 0: this one
 ):
     "Pictures of three panels side by side, as `Triptychs` reads them; what is there already stays"
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for i in range(len(data)):
-        triptych = data[i]
-        path = folder/f"{i:06d}.png"
-        if not path.exists():
-            to_pil(torch.cat([triptych.visible, triptych.target, triptych.semantic], 2)).save(path)
+    remove_old_leftovers(folder)
+    paths = [(i, folder/f"{i:06d}.png") for i in range(len(data))]
+    missing = _Writer(data, [(i, path) for i, path in paths if not path.exists()])
+    for _ in DataLoader(missing, batch_size=None, num_workers=jobs if len(missing) >= 1000 else 0):
+        pass # written
     log.info("%d triptychs in %s", len(data), folder)
 
 # %% ../../nbs/flux/10_map_use.ipynb #c349d37b
