@@ -15,7 +15,7 @@ import torch
 from ..attack import load_classifiers
 from ..attention import token_maps
 from ..base.files import atomic_path, lock_folder
-from ..base.loading import avoid_cudnn_attention, checked_load, default_device, freeze
+from ..base.loading import checked_load, default_device, freeze
 from ..base.names import check_device
 from ..classifier import label_note, predict
 from .flow import Flow, FlowConfig, attended_flow_step, fill_decode, fill_flow, fill_tokens
@@ -205,7 +205,6 @@ def load_flow(config):
         raise ValueError(f"model: {name!r} is not a folder or hub name of a pipeline")
     cls = FLOW_PIPELINES[one_of(found, tuple(FLOW_PIPELINES), f"model {name!r}: pipeline class")]
     device = torch.device(check_device(config.device) or default_device())
-    avoid_cudnn_attention(device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     if config.dtype is not None:
         dtype = getattr(torch, config.dtype)

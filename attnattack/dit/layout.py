@@ -13,6 +13,7 @@ import torch
 from ..base.boxes import BoxGuidance, Target, cells_between
 from ..base.calls import Update, loss_gradient
 from ..base.config import setting
+from ..base.loading import avoid_cudnn_attention
 from .blocks import read_key
 from .flow import Flow
 from .maps import JointCapture, select_blocks, watched
@@ -113,6 +114,7 @@ def moved(
     step: int = 0, # for the records
 ) -> tuple:        # (the latents, a list of `Update`)
     "Latents, moved until their words look into their boxes"
+    avoid_cudnn_attention(z.device)
     updates, z = [], z.detach().clone()
     asking = [i for i, layout in enumerate(layouts) if layout]
     todo = torch.tensor(asking, dtype=torch.long, device=z.device)

@@ -12,7 +12,6 @@ from functools import wraps
 import threading
 import torch
 from ..base.calls import check_thread, checkpointing, frozen, move_kept_samples
-from ..base.loading import avoid_cudnn_attention
 from .blocks import _added, call_arguments, map_key, parts_of
 from .layout import JointGuidance, blocks_for, cells_inside, joint_layout_loss, moved
 from .layout import refined_maps, text_columns
@@ -247,7 +246,6 @@ def steered_flow(
     guidance: JointGuidance = JointGuidance(),
 ):
     "Guidance for the length of a `with` block, in which the pipeline is called once"
-    avoid_cudnn_attention(pipe.transformer.device)
     steering, scheduler = JointSteering(pipe, layouts, guidance), pipe.scheduler
     step = wraps(scheduler.step.__func__)(lambda _, *args, **kw: steering.step(*args, **kw))
     with watch_of(pipe.transformer, steering.capture) as steering.watch, ExitStack() as out:

@@ -13,7 +13,6 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from ..base.loading import avoid_cudnn_attention
 from ..base.networks import small_t5, t5_tokenizer
 from ..models import ASSETS, checked_load, default_device, freeze, quiet
 from ..models import small_text_encoder, small_vae, word_tokenizer
@@ -132,10 +131,8 @@ def load_fill(
             setattr(pipe, part, None)
     else:
         pipe = _from_files(name, source, cls, gone, dtype or torch.float32)
-    device = device or default_device()
-    avoid_cudnn_attention(device)
     with quiet():
-        pipe.to(device, dtype or torch.float32)
+        pipe.to(device or default_device(), dtype or torch.float32)
     return _silent(freeze(pipe))
 
 # %% ../../nbs/flux/02_fill.ipynb #9b87d3b7

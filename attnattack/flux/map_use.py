@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from scipy.stats import wilcoxon
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from ..base.checks import check_number
 from ..base.stats import mean_of
 from .config import ENTRANCES, check_light, log
@@ -173,36 +173,19 @@ class HiddenObjects(Dataset):
         pictures = [from_pil(Image.fromarray(panel))[0] for panel in panels]
         return Triptych(*pictures, "", f"hidden{self.seed:04d}_{range(self.n)[i]:06d}")
 
-# %% ../../nbs/flux/10_map_use.ipynb #3297aa04
-class _Writer(Dataset):
-    "Draws and writes a triptych when it is asked for"
-    def __init__(self, data, paths):
-        self.data = data
-        self.paths = paths # pairs of the triptych's number and its file
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, k):
-        i, path = self.paths[k]
-        triptych = self.data[i]
-        save_image(torch.cat([triptych.visible, triptych.target, triptych.semantic], 2), path)
-        return i
-
 # %% ../../nbs/flux/10_map_use.ipynb #3297aa05
 def write_triptychs(
-    data,          # Dataset of Triptych
-    folder,        # is made
-    jobs: int = 0, # processes that draw; 0: this one
+    data,   # Dataset of Triptych
+    folder, # is made
 ):
     "Pictures of three panels side by side, as `Triptychs` reads them; what is there already stays"
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    remove_old_leftovers(folder)
-    paths = [(i, folder/f"{i:06d}.png") for i in range(len(data))]
-    missing = _Writer(data, [(i, path) for i, path in paths if not path.exists()])
-    for _ in DataLoader(missing, batch_size=None, num_workers=jobs if len(missing) >= 1000 else 0):
-        pass # written
+    remove_old_leftovers(folder, age=600) # another process may be writing here now
+    paths = [folder/f"{i:06d}.png" for i in range(len(data))]
+    for i in (i for i, path in enumerate(paths) if not path.exists()):
+        triptych = data[i]
+        save_image(torch.cat([triptych.visible, triptych.target, triptych.semantic], 2), paths[i])
     log.info("%d triptychs in %s", len(data), folder)
 
 # %% ../../nbs/flux/10_map_use.ipynb #c349d37b
