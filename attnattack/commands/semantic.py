@@ -94,7 +94,7 @@ class SemanticSample:
     visible: _Picture # what is given; height and width multiples of 16
     out: Path # the painted picture: .png, .jpg or .webp
     semantic: Path | None = None # what is where, a picture; None: the stock pipeline
-    weights: _Folder = None # where `semantic train` wrote; None: the model as it is
+    weights: _Folder = None # where `semantic train` wrote, or tiny-flux-fill-map; None: the model as it is
     model: str = "tiny-flux-fill" # registered name, folder or hub name
     prompt: str = ""
     steps: int = 28 # of Euler's method

@@ -54,7 +54,8 @@ def _encode(vae, triptychs, tell):
                     x_0=x0, x_cond=cond, semantic_tokens=tokens)
         for name, x in told.items():
             shape_line(name, x)
-    return dict(x0=x0, seen=cond[..., :x0.shape[2]], semantic=tokens)
+    seen = cond[..., :x0.shape[2]].contiguous() # not a view, which would keep the mask of each
+    return dict(x0=x0, seen=seen, semantic=tokens)
 
 # %% ../../nbs/flux/06_latents.ipynb #b08d94e6
 @torch.no_grad()

@@ -13,7 +13,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 from ..utils import check_number, one_of
 from .config import SEMANTIC_MODES, check_entrance
-from .files import MODULE, MODULE_CONFIG, MODULE_SETTINGS, module_settings
+from .files import MODULE, MODULE_CONFIG, MODULE_SETTINGS, module_settings, trained_folder
 from .fill import finite_tensors, image_ids, token_width
 from attnattack.flux.semantic_attention import (
     BlockProcessor, SemanticBlock, SemanticChannels, SemanticCrossAttention, SemanticFusion, of_right_panel,
@@ -195,11 +195,11 @@ class FluxWithSemantics(nn.Module):
 
 # %% ../../nbs/flux/03_semantic_module.ipynb #34305a54
 def load_module(
-    folder,      # where the trainer wrote
+    folder,      # where the trainer wrote, or an embedded training's name
     transformer, # it shall serve
 ):               # SemanticLayers, or None where it was trained without
     "The semantic module of a folder"
-    folder, config = Path(folder), module_settings(folder)
+    folder, config = trained_folder(folder), module_settings(folder)
     if config["mode"] == "none":
         return None
     if not (folder/MODULE).is_file():
