@@ -2,13 +2,13 @@
 
 Minutes of processor: `make presets` runs them; the checks only ask whether names and types fit."""
 import signal
+from pathlib import Path
 
 import pytest
 
-import check
 from attnattack import runs
 
-PARAMS = check.ROOT / "nbs/experiments/params"
+PARAMS = Path(__file__).resolve().parent.parent / "nbs/experiments/params"
 DTYPES = ("float32", "bfloat16")
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ class SemanticSample:
     "Paint what belongs beside a picture"
     visible: _Picture # what is given; height and width multiples of 16
     out: Path # the painted picture: .png, .jpg or .webp
-    semantic: Path | None = None # what is where, a picture; None: the stock pipeline
+    semantic: Path | None = None # what is where, in the training's colours; None: the stock pipeline
     weights: _Folder = None # where `semantic train` wrote, or tiny-flux-fill-map; None: the model as it is
     model: str = "tiny-flux-fill" # registered name, folder or hub name
     prompt: str = ""
@@ -142,7 +142,7 @@ def _check_weights(command):
     given = "the model as it is cannot see it"
     if command.weights:
         given = f"{command.weights} was trained without"
-    needed = "the folder of a training with a semantic module"
+    needed = "tiny-flux-fill-map or the folder of a training with a semantic module"
     raise ValueError(f"semantic: needs weights, {needed}: {given}")
 
 # %% ../../nbs/84_semantic.ipynb #b0bc380b

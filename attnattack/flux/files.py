@@ -28,8 +28,8 @@ EMBEDDED = ("tiny-flux-fill-map",) # LoRA and module of trainings, among the emb
 def trained_folder(
     folder, # where the trainer wrote, or a name of EMBEDDED
 ) -> Path:
-    "A training's folder"
-    if str(folder) in EMBEDDED:
+    "A training's folder; one that is there comes before a name"
+    if str(folder) in EMBEDDED and not Path(folder).is_dir():
         return Path(str(resources.files("attnattack")/"assets"/str(folder)))
     return Path(folder)
 

@@ -60,26 +60,29 @@ def save_lora(
 
 # %% ../../nbs/flux/04_lora.ipynb #af2ec8de
 def check_lora_fits(
-    tensors: dict, # of a LoRA's file: name → tensor
+    tensors: dict, # of a LoRA's file in diffusers' format: name → tensor
     transformer,   # it shall correct
     file,          # for the message
 ):
     "A `ValueError` of one line unless the LoRA's layers are those of the transformer"
-    layers = dict(transformer.named_modules())
+    layers, pairs = dict(transformer.named_modules()), {}
     for name, x in tensors.items():
-        where, _, part = name.removeprefix("transformer.").partition(".lora_")
-        if part not in ("A.weight", "B.weight"):
-            continue
-        if where not in layers:
+        where, _, part = name.partition(".lora_")
+        if where.startswith("transformer.") and part in ("A.weight", "B.weight") and x.ndim == 2:
+            pairs.setdefault(where.removeprefix("transformer."), {})[part[0]] = x
+    if not pairs:
+        raise ValueError(f"{file}: holds no LoRA of a transformer in diffusers' format")
+    for where, pair in pairs.items():
+        if len(pair) < 2 or pair["A"].shape[0] != pair["B"].shape[1]:
+            raise ValueError(f"{file}: {where} must have lora_A and lora_B of one rank")
+        if not hasattr(layers.get(where), "in_features"):
             raise ValueError(f"{file}: corrects {where}, which the transformer has not: "
                              "made for another model?")
-        goes_in = part == "A.weight" # A reads the layer's input, B writes its output
-        found = x.shape[1] if goes_in else x.shape[0]
-        wanted = layers[where].weight.shape[1 if goes_in else 0]
+        found = f"{pair['A'].shape[1]} to {pair['B'].shape[0]}"
+        wanted = f"{layers[where].in_features} to {layers[where].out_features}"
         if found != wanted:
-            side = "inputs" if goes_in else "outputs"
-            raise ValueError(f"{file}: {where} has {found} {side}, must have {wanted} as the transformer's: "
-                             "made for another model?")
+            raise ValueError(f"{file}: {where} goes from {found} numbers, must go from {wanted} "
+                             "as the transformer's: made for another model?")
 
 # %% ../../nbs/flux/04_lora.ipynb #5d3e0c33
 def check_lora(

@@ -22,7 +22,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokeniz
 from ..models import checked_load, quiet
 from ..utils import check_image, check_number, from_pil, refuse_unknown, to_pil, to_unit
 from .files import CHECKPOINT, LORA, MODULE, MODULE_CONFIG, trained_folder
-from .fill import LORA_FOLDER, check_fit, encode_tokens, finite_tensors, load_lora_beside
+from .fill import LORA_FOLDER, LORA_NAME, check_fit, encode_tokens, finite_tensors, load_lora_beside
 from .lora import check_lora, check_lora_fits, lora_names, save_lora, without_lora
 from .semantic_module import SemanticLayers, add_semantics, install, load_module
 from .triptychs import right_half, right_mask
@@ -252,13 +252,15 @@ class SemanticFluxFillPipeline(FluxFillPipeline):
     def load_semantic(self,
         folder, # where the trainer wrote, or an embedded training's name: tiny-flux-fill-map
     ):          # the pipeline itself
-        "Load LoRA and module"
+        "Load LoRA and module, in place of those that were loaded before"
         check_fit(self.transformer, self.latent_channels, self.vae_scale_factor)
         module = load_module(folder, self.transformer)
         folder = trained_folder(folder)
         check_lora_fits(finite_tensors(folder/LORA), self.transformer, folder/LORA)
         with quiet():
-            self.load_lora_weights(str(folder), weight_name=LORA)
+            if LORA_NAME in lora_names(self.transformer): # of another training
+                self.delete_adapters(LORA_NAME)
+            self.load_lora_weights(str(folder), weight_name=LORA, adapter_name=LORA_NAME)
         self.register_modules(semantic_module=module)
         return self
 
