@@ -23,7 +23,8 @@ from ..models import checked_load, quiet
 from ..utils import check_image, check_number, from_pil, refuse_unknown, to_pil, to_unit
 from .files import CHECKPOINT, LORA, MODULE, MODULE_CONFIG, trained_folder
 from .fill import LORA_FOLDER, LORA_NAME, check_fit, encode_tokens, finite_tensors, load_lora_beside
-from .lora import check_lora, check_lora_fits, lora_names, save_lora, without_lora
+from .lora import check_lora, check_lora_fits, check_not_fused, lora_names
+from .lora import save_lora, without_lora
 from .semantic_module import SemanticLayers, add_semantics, install, load_module
 from .triptychs import right_half, right_mask
 
@@ -254,8 +255,9 @@ class SemanticFluxFillPipeline(FluxFillPipeline):
     ):          # the pipeline itself
         "Load LoRA and module, in place of those that were loaded before"
         check_fit(self.transformer, self.latent_channels, self.vae_scale_factor)
-        module = load_module(folder, self.transformer)
+        check_not_fused(self.transformer)
         folder = trained_folder(folder)
+        module = load_module(folder, self.transformer)
         check_lora_fits(finite_tensors(folder/LORA), self.transformer, folder/LORA)
         with quiet():
             if LORA_NAME in lora_names(self.transformer): # of another training
