@@ -39,6 +39,8 @@ def module_settings(
 ) -> dict:  # of SemanticLayers; mode is none where it was trained without
     "The settings of a folder's semantic module"
     folder = trained_folder(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder of a training, nor {' or '.join(EMBEDDED)}")
     for name in (MODULE_CONFIG, LORA):
         if not (folder/name).is_file():
             raise FileNotFoundError(f"{folder/name}: no such file; "
