@@ -29,9 +29,10 @@ def trained_folder(
     folder, # where the trainer wrote, or a name of EMBEDDED
 ) -> Path:
     "A training's folder; one that is there comes before a name"
-    if str(folder) in EMBEDDED and not Path(folder).is_dir():
-        return Path(str(resources.files("attnattack")/"assets"/str(folder)))
-    return Path(folder)
+    folder = Path(folder)
+    if str(folder) in EMBEDDED and not folder.is_dir():
+        return Path(str(resources.files("attnattack")/"assets"/folder.name))
+    return folder
 
 # %% ../../nbs/flux/00_files.ipynb #f742f3a8
 def module_settings(
@@ -39,8 +40,8 @@ def module_settings(
 ) -> dict:  # of SemanticLayers; mode is none where it was trained without
     "The settings of a folder's semantic module"
     folder = trained_folder(folder)
-    if not folder.exists():
-        raise FileNotFoundError(f"{folder}: no such folder of a training, nor {' or '.join(EMBEDDED)}")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: neither a training's folder nor {' or '.join(EMBEDDED)}")
     for name in (MODULE_CONFIG, LORA):
         if not (folder/name).is_file():
             raise FileNotFoundError(f"{folder/name}: no such file; "
