@@ -62,7 +62,7 @@ def paired(
 
 # %% ../../nbs/base/01_stats.ipynb #1c3f31fa
 def format_figure(
-    figure: dict,    # from `rate` or `mean_of`, or {value, n}
+    figure: dict,    # from `rate` or `mean_of`, {value, n}, or {change, low, high, p, n}
     digits: int = 3, # significant digits of a mean
 ) -> str:
     "A figure with its interval and n"
@@ -72,6 +72,9 @@ def format_figure(
         return "– (n 0)"
     if "rate" in figure:
         return f"{figure['rate']:.0%} [{figure['low']:.0%}, {figure['high']:.0%}] n {figure['n']}"
+    if "change" in figure:
+        ends = "" if figure["low"] is None else f" [{figure['low']:+.1%}, {figure['high']:+.1%}]"
+        return f"{figure['change']:+.1%}{ends} p {figure['p']:.1g}"
     def number(value):
         return "∞" if value is None else f"{value:.{digits}g}"
     if "value" in figure:
