@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "success": ["predict_classes", "correctly_classified", "share", "score", "transfer"],
         "distances": [
             "LEAST_FID", "Features", "Inception", "load_features", "feature_distance", "set_distances",
-            "differences", "quality", "mean_of",
+            "kernel_distance", "differences", "quality", "mean_of",
         ],
         "defences": [
             "jpeg", "bits", "gauss", "resize_pad", "purify", "Defence", "read_defence", "defended",
