@@ -73,8 +73,11 @@ def format_figure(
     if "rate" in figure:
         return f"{figure['rate']:.0%} [{figure['low']:.0%}, {figure['high']:.0%}] n {figure['n']}"
     if "change" in figure:
-        ends = "" if figure["low"] is None else f" [{figure['low']:+.1%}, {figure['high']:+.1%}]"
-        return f"{figure['change']:+.1%}{ends} p {figure['p']:.1g}"
+        ends = [] if figure["low"] is None else [figure["low"], figure["high"]]
+        places = 1 if max(map(abs, [figure["change"], *ends])) >= .01 else 2 # a small one would read as 0
+        change, *ends = (f"{value:+.{places}%}" for value in (figure["change"], *ends))
+        interval = f" [{', '.join(ends)}]" if ends else ""
+        return f"{change}{interval} p {figure['p']:.1g}"
     def number(value):
         return "∞" if value is None else f"{value:.{digits}g}"
     if "value" in figure:
