@@ -199,8 +199,8 @@ def read_objects(
     height, width = said.shape[1:]
     mask = (said == kind[:, None, None] + 1).float()
     total = mask.sum((1, 2)).clamp_min(1)
-    x = (mask.sum(1) * (torch.arange(width) + .5)).sum(1) / total / width
-    y = (mask.sum(2) * (torch.arange(height) + .5)).sum(1) / total / height
+    x = (mask.sum(1) * (torch.arange(width, device=said.device) + .5)).sum(1) / total / width
+    y = (mask.sum(2) * (torch.arange(height, device=said.device) + .5)).sum(1) / total / height
     nothing = counts.amax(1) < least * height * width
     return kind.masked_fill(nothing, -1), torch.stack([x, y], 1)
 
@@ -211,7 +211,7 @@ def object_hits(
     boxes,              # the true boxes (x0, y0, x1, y1), fractions, [n, 4]
 ) -> dict:              # class, place, both → truth values, [n]
     "Is the class the true one, does the centre lie in the true box?"
-    kind, centre = read_objects(said)
+    kind, centre = read_objects(said.cpu())
     boxes = torch.as_tensor(boxes, dtype=torch.float32)
     inside = ((centre >= boxes[:, :2]) & (centre <= boxes[:, 2:])).all(1) & (kind >= 0)
     right = kind == torch.as_tensor(classes)
